@@ -1,0 +1,17 @@
+"""Methods, one a file. This table is all that the harness knows of them; it imports nothing.
+
+name -> ("module:Class", fields that are fixed for this name).
+"""
+
+from typing import Any
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("baselines.trivial.random:Random", {}),
+    "popularity": ("baselines.trivial.popularity:Popularity", {}),
+    "item_mean": ("baselines.trivial.item_mean:ItemMean", {}),
+    "bias": ("baselines.trivial.bias:Bias", {}),
+    "item_knn": ("baselines.collaborative.item_knn:ItemKNN", {}),
+    "als": ("baselines.collaborative.als:ALS", {}),
+    "maml": ("baselines.gradient.maml:MAML", {}),
+    "prototypical_network": ("baselines.metric.prototypical_network:PrototypicalNetwork", {}),
+}

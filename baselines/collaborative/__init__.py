@@ -1,0 +1,1 @@
+"""Methods that know partners by who rated them together."""

@@ -1,0 +1,136 @@
+"""ALS: matrix factorisation by alternating least squares; a new entity is folded in by one ridge solve.
+
+`rating`: factors of the residual y = r - mu - b_e - b_p over the rows observed,
+
+    u_e = (V_e' V_e + damping I)^-1 V_e' y_e,    r_hat = mu + b_e + b_p + u_e . v_p
+
+`ranking`: every pair counts, the unobserved ones as 0 with weight w (Hu et al.), the observed ones as
+a(r), which grows from 1 - dislike for the lowest rating to 1; popularity decides where factors do not,
+
+    u_e = (w V' V + (1 - w) V_e' V_e + damping I)^-1 V_e' a(r),    s(p) = u_e . v_p + prior * share that liked p
+
+The fold-in solves the very equation of the fit, so a warm entity's own history gives her factors
+back. At zero shots u = 0: the bias model, or popularity.
+
+Yehuda Koren, Robert Bell and Chris Volinsky (2009), Matrix Factorization Techniques for Recommender
+Systems; Yifan Hu, Yehuda Koren and Chris Volinsky (2008), Collaborative Filtering for Implicit
+Feedback Datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.nn.bias import DampedBias
+from benchmark.contract import Learner, Method, State, Support, World
+
+CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
+
+
+@dataclass(frozen=True)
+class ALS(Method):
+    factors: int = 32
+    rounds: int = 8
+    damping: float = 6.0
+    ranking_damping: float = 10.0
+    unobserved: float = 0.1  # `ranking`: weight w of a pair without a row
+    dislike: float = 1.1  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
+    prior: float = 0.1  # `ranking`: weight of popularity
+
+    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
+        bias, rows, ranks = DampedBias.fit(world), world.ratings, world.goal == "ranking"
+        generator = torch.Generator().manual_seed(seed)
+        v = (torch.randn(world.n_partners, self.factors, generator=generator) * 0.1).to(world.device)
+        target = taste(rows.rating, world, self.dislike) if ranks else _residual(world, bias)
+        by_entity = _Side(rows.entity, rows.partner, target, world.n_entities)
+        by_partner = _Side(rows.partner, rows.entity, target, world.n_partners)
+        damping = self.ranking_damping if ranks else self.damping
+        unobserved = self.unobserved if ranks else 0.0
+        for _ in range(self.rounds):
+            v = by_partner.solve(by_entity.solve(v, damping, unobserved), damping, unobserved)
+        liked = rows.partner[rows.rating >= world.relevant_from]
+        share = torch.bincount(liked, minlength=world.n_partners).float() / rows.entity.unique().numel()
+        return _Learner(self, world, v, v.T @ v, damping, unobserved, bias, self.prior * share)
+
+
+def taste(rating: Tensor, world: World, dislike: float) -> Tensor:
+    """What a rating says for `ranking`: 1 for the highest, falling to 1 - dislike for the lowest."""
+    low, high = world.rating_range
+    return 1 - dislike * (high - rating) / (high - low)
+
+
+def _residual(world: World, bias: DampedBias) -> Tensor:
+    rows = world.ratings
+    left = rows.rating - bias.mean - bias.partner[rows.partner]
+    n = torch.bincount(rows.entity, minlength=world.n_entities).float() + bias.entity_damping
+    b = torch.zeros_like(n).index_add_(0, rows.entity, left) / n
+    return left - b[rows.entity]
+
+
+class _Side:
+    """Rows grouped by one side, in batches of similar length, so that padding stays small."""
+
+    def __init__(self, group: Tensor, other: Tensor, target: Tensor, n: int) -> None:
+        order = torch.argsort(group, stable=True)
+        self._other, self._target = other[order], target[order]
+        self._rows = torch.bincount(group, minlength=n)
+        self._start = self._rows.cumsum(0) - self._rows
+        self._by_length = torch.argsort(self._rows, stable=True)
+        self._n = n
+
+    def solve(self, v: Tensor, damping: float, unobserved: float) -> Tensor:
+        """The ridge solution of every id of this side, given the other side's factors."""
+        u = v.new_zeros(self._n, v.shape[1])
+        gram = v.T @ v
+        at = self._n
+        while at > 0:
+            longest = int(self._rows[self._by_length[at - 1]])
+            size = max(1, CELLS_AT_ONCE // max(1, longest * v.shape[1]))
+            run = self._by_length[max(0, at - size) : at]
+            place = torch.arange(longest, device=v.device)
+            mask = place < self._rows[run, None]
+            row = (self._start[run, None] + place) * mask
+            u[run] = fold_in(v[self._other[row]] * mask[:, :, None], self._target[row] * mask, gram, damping, unobserved)
+            at -= size
+        return u
+
+
+def fold_in(seen: Tensor, target: Tensor, gram: Tensor, damping: float, unobserved: float) -> Tensor:
+    """u [T, d] of the partners seen [T, K, d] (zeros where masked) and their targets [T, K]."""
+    eye = torch.eye(gram.shape[0], device=gram.device)
+    normal = unobserved * gram + (1 - unobserved) * (seen.mT @ seen) + damping * eye
+    right = seen.mT @ target[:, :, None]
+    return torch.linalg.solve_ex(normal, right).result.squeeze(2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learner(Learner):
+    method: ALS
+    world: World
+    factors: Tensor  # [n_partners, d]
+    gram: Tensor  # [d, d]
+    damping: float
+    unobserved: float
+    bias: DampedBias
+    prior: Tensor  # [n_partners], what stands where the factors say nothing: `ranking` only
+
+    def adapt(self, support: Support) -> State:
+        seen = self.factors[support.partner] * support.mask[:, :, None]
+        entity = self.bias.entity(support)
+        if self.world.goal == "ranking":
+            target = taste(support.rating, self.world, self.method.dislike) * support.mask
+        else:
+            target = (self.bias.residual(support) - entity) * support.mask
+        return {"u": fold_in(seen, target, self.gram, self.damping, self.unobserved), "entity": entity}
+
+    def score(self, state: State, partner: Tensor | None = None) -> Tensor:
+        base = self.prior if self.world.goal == "ranking" else self.bias.predict(state["entity"])
+        scores = state["u"] @ self.factors.T + base
+        return scores if partner is None else scores.gather(1, partner)
+
+    def parameters(self) -> int:
+        return self.factors.numel() + self.bias.partner.numel()

@@ -1,0 +1,121 @@
+"""Item-kNN on the support: partners are scored by their likeness to the ones rated.
+
+likeness, shrunk where few rated both (n_ij of them), the `neighbours` highest kept for each i:
+
+    w_ij = x_i . x_j / (|x_i| |x_j|) * n_ij / (n_ij + shrink)
+
+`ranking`: x is a(r), which grows from 1 - dislike for the lowest rating to 1 for the highest, and
+
+    s(p) = sum over support w_pj a(r_j) + prior * share of warm entities that liked p
+
+`rating`: x is the residual of the damped bias model, and
+
+    r_hat(e, p) = mu + b_e + b_p + sum w_pj (r_j - mu - b_e - b_j) / (damping + sum |w_pj|)
+
+Badrul Sarwar, George Karypis, Joseph Konstan and John Riedl (2001), Item-Based Collaborative
+Filtering Recommendation Algorithms; shrinkage and baselines from Koren (2010). At zero shots it is
+popularity, or the bias model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.nn.bias import DampedBias
+from benchmark.contract import Learner, Method, State, Support, World
+
+BLOCK = 1024  # partners whose likenesses are computed at once
+
+
+@dataclass(frozen=True)
+class ItemKNN(Method):
+    neighbours: int = 500
+    shrink: float = 100.0
+    prior: float = 1.0  # `ranking`: weight of popularity against one neighbour
+    dislike: float = 1.1  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
+    damping: float = 1.0  # `rating`: pulls a thin neighbourhood towards the bias model
+
+    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
+        bias, rows = DampedBias.fit(world), world.ratings
+        ranks = world.goal == "ranking"
+        value = taste(rows.rating, world, self.dislike) if ranks else _residual(world, bias)
+        rated = _matrix(world, torch.ones_like(value))
+        index, likeness = _neighbours(_matrix(world, value), rated, self.neighbours, self.shrink)
+        liked = _matrix(world, (rows.rating >= world.relevant_from).float()).mean(0)
+        return _Learner(self, world, bias, index, likeness, liked)
+
+
+def taste(rating: Tensor, world: World, dislike: float) -> Tensor:
+    """a(r): 1 for the highest rating, falling to 1 - dislike for the lowest."""
+    low, high = world.rating_range
+    return 1 - dislike * (high - rating) / (high - low)
+
+
+def _residual(world: World, bias: DampedBias) -> Tensor:
+    """r - mu - b_e - b_p of the warm rows: [N]."""
+    rows = world.ratings
+    left = rows.rating - bias.mean - bias.partner[rows.partner]
+    n = torch.bincount(rows.entity, minlength=world.n_entities).float() + bias.entity_damping
+    return left - (torch.zeros_like(n).index_add_(0, rows.entity, left) / n)[rows.entity]
+
+
+def _matrix(world: World, value: Tensor) -> Tensor:
+    """The warm rows' values as [warm entities, n_partners], 0 where not rated."""
+    rows = world.ratings
+    x = torch.zeros(world.n_entities, world.n_partners, device=world.device)
+    x[rows.entity, rows.partner] = value
+    return x[torch.bincount(rows.entity, minlength=world.n_entities) > 0]
+
+
+def _neighbours(x: Tensor, rated: Tensor, n: int, shrink: float) -> tuple[Tensor, Tensor]:
+    """For each partner j the n partners most like it: indices and w_ij, both [n_partners, n]."""
+    norm = x.norm(dim=0).clamp(min=1e-6)
+    n = min(n, x.shape[1] - 1)
+    found = []
+    for start in range(0, x.shape[1], BLOCK):
+        run = slice(start, start + BLOCK)
+        both = rated[:, run].T @ rated
+        w = x[:, run].T @ x / (norm[run, None] * norm) * both / (both + shrink)
+        w[torch.arange(len(w), device=w.device), torch.arange(start, start + len(w), device=w.device)] = 0.0
+        found.append(w.abs().topk(n, 1).indices)
+        found.append(w.gather(1, found[-1]))
+    return torch.cat(found[0::2]), torch.cat(found[1::2])
+
+
+@dataclass(frozen=True, eq=False)
+class _Learner(Learner):
+    method: ItemKNN
+    world: World
+    bias: DampedBias
+    index: Tensor  # [n_partners, n]
+    likeness: Tensor  # [n_partners, n]
+    liked: Tensor  # [n_partners]
+
+    def adapt(self, support: Support) -> State:
+        """Each entity keeps her rows as (partner, weight): 12 bytes a row."""
+        entity = self.bias.entity(support)
+        if self.world.goal == "ranking":
+            weight = taste(support.rating, self.world, self.method.dislike)
+        else:
+            weight = self.bias.residual(support) - entity
+        return {"partner": support.partner, "weight": weight * support.mask, "shown": support.mask, "entity": entity}
+
+    def score(self, state: State, partner: Tensor | None = None) -> Tensor:
+        t, n = len(state["partner"]), len(self.liked)
+        index = self.index[state["partner"]].flatten(1)  # [T, K * n]
+        w = self.likeness[state["partner"]] * state["shown"][:, :, None]
+        near = torch.zeros(t, n, device=w.device)
+        near.scatter_add_(1, index, (w * state["weight"][:, :, None]).flatten(1))
+        if self.world.goal == "ranking":
+            scores = near + self.method.prior * self.liked
+        else:
+            total = torch.zeros_like(near).scatter_add_(1, index, w.abs().flatten(1))
+            scores = self.bias.predict(state["entity"]) + near / (self.method.damping + total)
+        return scores if partner is None else scores.gather(1, partner)
+
+    def parameters(self) -> int:
+        return 2 * self.likeness.numel()

@@ -1,0 +1,1 @@
+"""Meta-learners that adapt by gradient steps."""

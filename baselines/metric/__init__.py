@@ -1,0 +1,1 @@
+"""Meta-learners that adapt by comparing in a learned space."""

@@ -1,0 +1,1 @@
+"""Torch pieces that several methods share."""

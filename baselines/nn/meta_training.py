@@ -1,0 +1,84 @@
+"""The outer loop that episodic methods share: sample tasks, step, stop by validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.contract import Learner, World
+from benchmark.protocol.tasks import Episode, TaskSampler
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to meta-train."""
+
+    steps: int
+    tasks_per_step: int
+    learning_rate: float
+    evaluate_every: int
+    patience: int  # evaluations without a better one before stopping
+    weight_decay: float = 0.0
+
+
+def meta_train(
+    parameters: Iterable[Tensor],
+    sampler: TaskSampler,
+    loss: Callable[[Episode], Tensor],
+    learner: Callable[[], Learner],
+    validate: Callable[[Learner], float],
+    schedule: Schedule,
+) -> Learner:
+    """Adam on `loss` over sampled tasks; returns the learner that validation liked best.
+
+    `learner` makes a learner of the weights as they are, a copy. Raises FloatingPointError, naming
+    the step and the rate, where the loss is not finite.
+    """
+    optimiser = torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, foreach=True)
+    best, best_score, since = learner(), -math.inf, 0
+    for step in range(1, schedule.steps + 1):
+        optimiser.zero_grad()
+        value = loss(sampler.sample(schedule.tasks_per_step))
+        value.backward()
+        optimiser.step()
+        if step % schedule.evaluate_every and step != schedule.steps:
+            continue
+        if not bool(value.isfinite()):  # looked at here only, so that the loop does not wait for the device
+            raise FloatingPointError(
+                f"the meta-training loss is {float(value)} at step {step} with learning rate {schedule.learning_rate:g}; try a smaller one"
+            )
+        one = learner()
+        score = validate(one)
+        best, best_score, since = (one, score, 0) if score > best_score else (best, best_score, since + 1)
+        if since >= schedule.patience:
+            break
+    return best
+
+
+def catalogue_softmax(scores: Tensor, episode: Episode, world: World) -> Tensor:
+    """Mean over tasks of -log p(liked query partner), p a softmax over all candidates [T, n_partners].
+
+    The pool is no candidate, as in a test. Tasks without a liked query row count nothing.
+    """
+    scores = scores.scatter(1, episode.pool, -torch.inf)
+    liked = (episode.query_mask & (episode.query_rating >= world.relevant_from)).float()
+    log_p = scores.gather(1, episode.query_partner) - scores.logsumexp(1, keepdim=True)
+    log_p = torch.where(liked > 0, log_p, 0.0)
+    return -(log_p.sum(1) / liked.sum(1).clamp(min=1)).sum() / (liked.sum(1) > 0).sum().clamp(min=1)
+
+
+def squared_error(predicted: Tensor, episode: Episode) -> Tensor:
+    """Mean over tasks of the mean squared error over the query [T, Q]."""
+    gap = (predicted - episode.query_rating).square() * episode.query_mask
+    return (gap.sum(1) / episode.query_mask.sum(1).clamp(min=1)).mean()
+
+
+def log_popularity(world: World) -> Tensor:
+    """log of each partner's share of relevant warm rows, smoothed: [n_partners]; where ranking starts."""
+    liked = world.ratings.partner[world.ratings.rating >= world.relevant_from]
+    counts = torch.bincount(liked, minlength=world.n_partners).float() + 0.5
+    return (counts / counts.sum()).log()

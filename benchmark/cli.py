@@ -1,0 +1,157 @@
+"""The verbs. Each is a few lines that call one function; nothing here imports torch before it must."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark import __version__
+from benchmark.errors import BenchmarkError, UsageError
+
+EXAMPLES = """examples:
+  python -m benchmark run --all
+  python -m benchmark run --board user-ranking --dataset ml-1m --method item_knn --method maml
+  python -m benchmark run --board user-rating --dataset ml-100k --method my_package.mine:Mine
+  python -m benchmark export --format csv user-ranking --dataset ml-1m
+
+exit codes: 0 all went well, 1 a cell failed or data is damaged, 2 the command itself is wrong"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    arguments = parser().parse_args(argv)
+    try:
+        return int(_VERBS[arguments.verb](arguments))
+    except UsageError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    except BenchmarkError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; finished cells are kept, run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="python -m benchmark",
+        description="Cold-Start Bench: reproducible leaderboards for cold-start and meta-learning recommendation.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"coldstart-bench {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _run_options(verbs.add_parser("run", help="train and measure; finished cells are not redone"))
+    listing = verbs.add_parser("list", help="boards, data sets and methods, and what is ready here")
+    _data_dir(listing)
+    render = verbs.add_parser("render", help="leaderboards from the cells that are there, as Markdown")
+    _out(render)
+    render.add_argument("--to", type=Path, help="folder for the pages (default: OUT/leaderboards)")
+    export = verbs.add_parser("export", help="the numbers of a board, one row a number")
+    export.add_argument("board", metavar="BOARD")
+    export.add_argument("--dataset", required=True)
+    export.add_argument("--format", choices=("json", "csv"), default="csv")
+    _out(export)
+    doctor = verbs.add_parser("doctor", help="check the machine, the data and the boards' fingerprints")
+    _data_dir(doctor)
+    doctor.add_argument("--pins", metavar="BOARD", help="print the fingerprints to pin in a board file instead")
+    data = verbs.add_parser("data", help="fetch a public data set")
+    data.add_argument("action", choices=("fetch",))
+    data.add_argument("name", metavar="NAME")
+    return top
+
+
+def _run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--all", action="store_true", help="every board, on every data set that is here")
+    run.add_argument("--board", action="append", default=[], metavar="B", help="a board's name, or a board file; may be repeated")
+    run.add_argument("--dataset", action="append", default=[], metavar="D", help="only on this data set; may be repeated")
+    run.add_argument(
+        "--method", action="append", default=[], metavar="M", help="a name, or package.module:Class; may be repeated (default: all)"
+    )
+    run.add_argument("--set", action="append", default=[], metavar="M.F=V", help="set field F of method M; its row gets another name")
+    run.add_argument("--seeds", type=int, metavar="N", help="only the first N of the board's seeds")
+    run.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    run.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: one a core; 1 on cuda)")
+    run.add_argument("--fresh", action="store_true", help="do the chosen cells again, also the finished ones")
+    _out(run)
+    _data_dir(run)
+
+
+def _out(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--out", type=Path, default=Path("runs"), help="folder of the cells (default: runs)")
+
+
+def _data_dir(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--data-dir", type=Path, help="folder of public archives (also: COLDSTART_DATA)")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from benchmark.listing import listing
+
+    print(listing(arguments.data_dir))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not arguments.all and not arguments.board:
+        raise UsageError("say what to run: --all, or --board B (boards are listed by `python -m benchmark list`)")
+    if arguments.all and arguments.board:
+        raise UsageError("--all means every board, and --board names one; give one of them")
+    from benchmark.running.session import Request, run
+
+    return run(
+        Request(
+            boards=tuple(arguments.board),
+            datasets=tuple(arguments.dataset),
+            methods=tuple(arguments.method),
+            settings=tuple(arguments.set),
+            seeds=arguments.seeds,
+            device=arguments.device,
+            workers=arguments.workers,
+            fresh=arguments.fresh,
+            out=arguments.out,
+            data_dir=arguments.data_dir,
+        )
+    )
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from benchmark.reporting.pages import render
+
+    for path in render(arguments.out, arguments.to):
+        print(path)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from benchmark.reporting.pages import exported
+
+    sys.stdout.write(exported(arguments.out, arguments.board, arguments.dataset, arguments.format))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from benchmark.running.doctor import doctor, pins
+
+    if arguments.pins:
+        print(pins(arguments.pins, arguments.data_dir))
+        return 0
+    return doctor(arguments.data_dir)
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from benchmark.data.store import fetch
+
+    print(fetch(arguments.name))
+    return 0
+
+
+_VERBS = {"run": _run, "list": _list, "render": _render, "export": _export, "doctor": _doctor, "data": _data}

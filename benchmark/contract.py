@@ -1,0 +1,158 @@
+"""The contract between the harness and a method.
+
+An *entity* is who or what arrives cold, a *partner* is what it meets: in user cold-start the entity
+is the user and partners are items, in item cold-start the other way round. A method written in
+these words works on both sides.
+
+Everything is batched: T tasks are tensors with a leading dimension T on one device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+Goal = Literal["rating", "ranking"]
+
+State = dict[str, Tensor]
+"""What a learner keeps of T adapted entities: named tensors, each with a leading dimension T.
+Their bytes are what must be stored to serve the entities, so nothing else may be remembered."""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRecord:
+    """A frozen record of tensors that moves between devices as one."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same record on `device`; a record that is already there is returned as it is."""
+        moved = {
+            field.name: value.to(device) if isinstance(value, Tensor | TensorRecord) else value
+            for field in fields(self)
+            for value in [getattr(self, field.name)]
+        }
+        if all(moved[field.name] is getattr(self, field.name) for field in fields(self)):
+            return self
+        return type(self)(**moved)
+
+
+@dataclass(frozen=True, eq=False)
+class Ratings(TensorRecord):
+    """Rows of (entity, partner, rating, time), sorted by entity and then partner."""
+
+    entity: Tensor  # [N] int64
+    partner: Tensor  # [N] int64
+    rating: Tensor  # [N] float32
+    time: Tensor  # [N] int64 seconds
+
+    def __len__(self) -> int:
+        return self.entity.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Features(TensorRecord):
+    """What is known of n ids beside their ratings; any block may have width 0.
+
+    Categorical value 0 means unknown. No value is computed from rows outside the training side.
+    """
+
+    categorical: Tensor  # [n, A] int64, column a takes values in 0 .. categorical_sizes[a] - 1
+    multi_hot: Tensor  # [n, M] float32 of zeros and ones
+    dense: Tensor  # [n, D] float32, of order one
+    categorical_sizes: tuple[int, ...] = ()
+
+    @classmethod
+    def empty(cls, n: int) -> Features:
+        """Features of n ids of which nothing is known."""
+        return cls(torch.zeros(n, 0, dtype=torch.int64), torch.zeros(n, 0), torch.zeros(n, 0))
+
+    def __len__(self) -> int:
+        return self.categorical.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns over all three blocks; 0 where nothing is known."""
+        return self.categorical.shape[1] + self.multi_hot.shape[1] + self.dense.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Support(TensorRecord):
+    """What T cold entities have shown, padded to K rows; masked rows hold zeros."""
+
+    entity: Tensor  # [T] int64
+    partner: Tensor  # [T, K] int64, 0 where masked out
+    rating: Tensor  # [T, K] float32, 0 where masked out
+    time: Tensor  # [T, K] int64 seconds, oldest first; zeros where time means nothing
+    mask: Tensor  # [T, K] bool; an all-False row is a 0-shot task, an ordinary input
+
+    def __len__(self) -> int:
+        return self.entity.shape[0]
+
+    def __getitem__(self, rows: Tensor | slice) -> Support:
+        """The tasks that `rows` selects, in that order."""
+        return Support(self.entity[rows], self.partner[rows], self.rating[rows], self.time[rows], self.mask[rows])
+
+    def count(self) -> Tensor:
+        """Rows shown by each task: [T] float32."""
+        return self.mask.sum(1).float()
+
+
+@dataclass(frozen=True, eq=False)
+class World(TensorRecord):
+    """All that may be known before the cold entities arrive."""
+
+    ratings: Ratings  # warm rows only
+    n_entities: int  # id space, cold ids included; a cold id carries no signal
+    n_partners: int
+    entity_features: Features
+    partner_features: Features
+    partner_is_warm: Tensor  # [n_partners] bool: an id embedding exists only for these
+    partner_domain: Tensor  # [n_partners] int64, 0 = target domain
+    goal: Goal
+    shots: tuple[int, ...]  # support sizes to come
+    rating_range: tuple[float, float]
+    relevant_from: float  # a rating of at least this much counts as relevant
+    reads_time: bool = False  # whether supports come in the order of time (not in cut `random`)
+
+    @property
+    def device(self) -> torch.device:
+        return self.ratings.entity.device
+
+
+class Learner(ABC):
+    """A fitted method. Immutable: it may not remember one entity when it meets the next."""
+
+    @abstractmethod
+    def adapt(self, support: Support) -> State:
+        """Fits T entities to their supports; every tensor of the state has leading dimension T."""
+
+    @abstractmethod
+    def score(self, state: State, partner: Tensor | None = None) -> Tensor:
+        """Scores [T, C] float32, higher is better; predicted ratings where the goal is `rating`.
+
+        `partner` [T, C] int64 names the partners of each task; None means every partner in order.
+        """
+
+    def parameters(self) -> int:
+        """Fitted numbers, counted for the cost table; 0 where nothing is fitted."""
+        return 0
+
+
+class Method(ABC):
+    """A frozen dataclass whose fields are the hyperparameters."""
+
+    @abstractmethod
+    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
+        """Fits a learner, deterministic in (world, seed).
+
+        `validate` scores a learner on the validation entities by the board's own metric, higher is
+        better: the only way to stop early or to choose a checkpoint.
+        """
+
+    def unsupported(self, world: World) -> str | None:
+        """Why this method cannot run in such a world, as a phrase to print, or None if it can."""
+        return None

@@ -1,0 +1,1 @@
+"""Public data sets, checked and parsed into columns."""

@@ -1,0 +1,133 @@
+"""The value that every loader returns: ratings as columns, and what is known of each side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import DataError
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Users or items: their published ids and the facts that came with them.
+
+    Blocks as in `contract.Features`; nothing here is computed from ratings.
+    """
+
+    ids: Ints  # [n] published ids, rising
+    categorical: Ints  # [n, A], 0 = unknown
+    categorical_sizes: tuple[int, ...]
+    multi_hot: NDArray[np.float32]  # [n, M]
+    dense: NDArray[np.float32]  # [n, D]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def bare(cls, ids: Ints) -> Side:
+        """A side of which nothing is known but the ids."""
+        n = len(ids)
+        none = np.zeros((n, 0), dtype=np.float32)
+        return cls(ids, np.zeros((n, 0), dtype=np.int64), (), none, none)
+
+
+@dataclass(frozen=True, eq=False)
+class Tags:
+    """Words that users gave to items. Whose words count is decided by the cut, not here."""
+
+    user: Ints  # [N] index
+    item: Ints  # [N] index
+    word: Ints  # [N] index into words
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls) -> Tags:
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(empty, empty, empty)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Columns of one data set, sorted by user and then item; `check` has been passed."""
+
+    name: str
+    sha256: str
+    user: Ints  # [N] index into users.ids
+    item: Ints  # [N] index into items.ids
+    rating: NDArray[np.float32]  # [N]
+    time: Ints  # [N] seconds
+    users: Side
+    items: Side
+    rating_range: tuple[float, float]
+    tags: Tags = field(default_factory=Tags.none)
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+def encode(name: str, column: str, raw: Ints, side: Side) -> Ints:
+    """Published ids [N] to indices into `side.ids`; a DataError names the first unknown one."""
+    index = np.searchsorted(side.ids, raw)
+    found = side.ids[np.minimum(index, len(side) - 1)] == raw
+    if not found.all():
+        row = int(np.flatnonzero(~found)[0])
+        raise DataError(
+            f"'{name}', rating row {row + 1}: {column} {raw[row]} is not in the list of {column}s; "
+            "the files do not belong together, fetch the data set again"
+        )
+    return index.astype(np.int64)
+
+
+def build(
+    name: str,
+    sha256: str,
+    rows: tuple[Ints, Ints, NDArray[np.float32], Ints],
+    sides: tuple[Side, Side],
+    rating_range: tuple[float, float],
+    tags: Tags | None = None,
+) -> Dataset:
+    """A checked data set from `rows` of published (user, item, rating, time) and both sides.
+
+    Raises DataError for an empty file, a rating outside the scale and a (user, item) pair that
+    stands twice.
+    """
+    raw_user, raw_item, rating, time = rows
+    low, high = rating_range
+    if len(raw_user) == 0:
+        raise DataError(f"'{name}' has no rating row; fetch the data set again")
+    outside = ~((rating >= low) & (rating <= high))
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise DataError(
+            f"'{name}', rating row {row + 1}: rating {rating[row]:g} is outside the scale {low:g} to "
+            f"{high:g} ({int(outside.sum())} such rows); mend the file or the scale in its loader"
+        )
+    users, items = sides
+    user, item = encode(name, "user", raw_user, users), encode(name, "item", raw_item, items)
+    key = user * len(items) + item
+    order = np.argsort(key, kind="stable")
+    twice = np.flatnonzero(np.diff(key[order]) == 0)
+    if len(twice):
+        row = int(order[twice[0] + 1])
+        raise DataError(
+            f"'{name}', rating row {row + 1}: user {raw_user[row]} rates item {raw_item[row]} a second "
+            f"time ({len(twice)} such rows); keep one row a pair"
+        )
+    return Dataset(
+        name,
+        sha256,
+        user[order],
+        item[order],
+        rating[order],
+        time[order],
+        users,
+        items,
+        rating_range,
+        tags or Tags.none(),
+    )

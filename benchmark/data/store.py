@@ -1,0 +1,123 @@
+"""Where data lies: find it, fetch it, verify every member.
+
+Search order: `--data-dir`, the variable COLDSTART_DATA, the package itself (embedded data), and the
+cache folder (COLDSTART_CACHE, else ~/.cache/coldstart-bench) where `data fetch` puts archives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from benchmark.data import columns
+from benchmark.data.catalogue import Source, source
+from benchmark.data.dataset import Dataset
+from benchmark.errors import DataError
+
+EMBEDDED = Path(__file__).resolve().parent / "embedded"
+
+
+def cache_folder() -> Path:
+    chosen = os.environ.get("COLDSTART_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "coldstart-bench"
+
+
+def find(name: str, data_dir: Path | None = None) -> Path | None:
+    """The archive of a data set, or None where it is not here. Contents are not looked at."""
+    entry = source(name)
+    for folder in folders(data_dir):
+        if (folder / entry.archive).is_file():
+            return folder / entry.archive
+    return None
+
+
+def folders(data_dir: Path | None) -> list[Path]:
+    variable = os.environ.get("COLDSTART_DATA")
+    chosen = [data_dir] if data_dir else []
+    return [*chosen, *([Path(variable)] if variable else []), EMBEDDED, cache_folder() / "archives"]
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """A data set's checked columns, from the cache where they were parsed before.
+
+    Raises DataError where the archive is absent, damaged, or not the published one.
+    """
+    entry = source(name)
+    cached = cache_folder() / "columns" / f"{name}-{columns.FORMAT}-{entry.sha256[:16]}"
+    dataset = columns.read(cached, entry)
+    if dataset is not None:
+        return dataset
+    archive = find(name, data_dir)
+    if archive is None:
+        raise DataError(
+            f"data set '{name}' is not here; looked for {entry.archive} in "
+            f"{', '.join(map(str, folders(data_dir)))}; get it with `{fetch_command(name)}`"
+        )
+    module, function = entry.loader.split(":")
+    loader: Callable[[Mapping[str, bytes]], Dataset] = getattr(import_module(module), function)
+    parsed = loader(read_members(archive, entry))
+    columns.write(cached, parsed)
+    return parsed
+
+
+def fetch_command(name: str) -> str:
+    return f"python -m benchmark data fetch {name}"
+
+
+def read_members(archive: Path, entry: Source) -> dict[str, bytes]:
+    """The pinned members of a zip, each checked against its sha256."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            present = set(opened.namelist())
+            missing = sorted(set(entry.members) - present)
+            if missing:
+                raise DataError(f"{archive} has no member {missing[0]}; it is not '{entry.name}', {_again(entry)}")
+            files = {member: opened.read(member) for member in entry.members}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise DataError(f"{archive} cannot be read as a zip ({error}); {_again(entry)}") from None
+    for member, content in files.items():
+        got = hashlib.sha256(content).hexdigest()
+        if got != entry.members[member]:
+            raise DataError(
+                f"{archive}: {member} has sha256 {got} ({len(content):,} bytes) where {entry.members[member]} "
+                f"is published: truncated, re-ordered or edited; {_again(entry)}"
+            )
+    return files
+
+
+def _again(entry: Source) -> str:
+    return f"remove it and get it with `{fetch_command(entry.name)}`"
+
+
+def fetch(name: str, timeout_seconds: float = 30.0) -> Path:
+    """Downloads the public archive into the cache folder; only a verified file gets its name."""
+    entry = source(name)
+    target = cache_folder() / "archives" / entry.archive
+    if target.is_file():
+        read_members(target, entry)
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".fetch-") as part:
+            with urllib.request.urlopen(entry.url, timeout=timeout_seconds) as answer:
+                shutil.copyfileobj(answer, part)
+            part.flush()
+            os.fsync(part.fileno())
+            read_members(Path(part.name), entry)
+            os.link(part.name, target)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise DataError(
+            f"cannot reach {entry.url} ({getattr(error, 'reason', error)}); with a network, run the command again, "
+            f"or put {entry.archive} into a folder and pass it as --data-dir or COLDSTART_DATA"
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot write {target} ({error.strerror}); free some space or set COLDSTART_CACHE") from None
+    return target

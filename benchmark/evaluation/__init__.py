@@ -1,0 +1,1 @@
+"""Metrics, and the loop that asks a learner for them."""

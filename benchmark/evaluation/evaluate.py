@@ -1,0 +1,172 @@
+"""Asks a learner for every task at every k, and keeps a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.contract import Learner, World
+from benchmark.errors import MethodError
+from benchmark.evaluation import metrics
+from benchmark.protocol.boards import Board
+from benchmark.protocol.tasks import Tasks
+from benchmark.protocol.tracks import Split
+
+SCORES_AT_ONCE = 4_000_000  # scores held in memory, which sets the batch
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured: columns with a row a (k, task), and figures that only a whole cell has."""
+
+    columns: dict[str, NDArray[np.float64]]  # metric -> [n_k * T], k by k, tasks in order
+    shots: tuple[int, ...]
+    n_tasks: int
+    whole: dict[str, dict[int, float]]  # metric -> k -> value, e.g. coverage@10
+
+    def mean(self, metric: str, k: int) -> float:
+        """The mean over tasks at k."""
+        if metric in self.whole:
+            return self.whole[metric][k]
+        at = self.shots.index(k) * self.n_tasks
+        return float(self.columns[metric][at : at + self.n_tasks].mean())
+
+    def area(self, metric: str) -> float:
+        """The mean over the board's k >= 1."""
+        return float(np.mean([self.mean(metric, k) for k in self.shots if k >= 1]))
+
+
+def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Evaluation:
+    """Adapts and scores every task at each k of the board.
+
+    Raises MethodError where the answer breaks the contract: that is a failed cell, not a low score.
+    """
+    measure = _Ranking if board.goal == "ranking" else _Rating
+    by_k = []
+    with torch.no_grad():
+        for k in board.shots:
+            one = measure(board, world)
+            for batch in tasks.batches(batch_size(world)):
+                support = batch.support(k)
+                # Adaptation may need gradients of its own; only the harness works without them.
+                with torch.enable_grad():
+                    state = learner.adapt(support)
+                one.add(learner, state, batch)
+            by_k.append(one)
+    names = by_k[0].columns()
+    return Evaluation(
+        {name: np.concatenate([one.columns()[name] for one in by_k]) for name in names},
+        board.shots,
+        len(tasks),
+        _by_metric(board.shots, [one.whole() for one in by_k]),
+    )
+
+
+def validator(split: Split) -> Callable[[Learner], float]:
+    """Scores a learner on the validation tasks by the board's own metric; higher is better."""
+    later = tuple(k for k in split.board.shots if k >= 1)
+    board = replace(split.board, shots=later)
+
+    def validate(learner: Learner) -> float:
+        area = evaluate(learner, board, split.world, split.validation).area(board.metric)
+        return area if board.higher_is_better else -area
+
+    return validate
+
+
+def batch_size(world: World) -> int:
+    return max(16, min(1024, SCORES_AT_ONCE // world.n_partners))
+
+
+def _by_metric(shots: tuple[int, ...], found: list[dict[str, float]]) -> dict[str, dict[int, float]]:
+    return {name: {k: one[name] for k, one in zip(shots, found, strict=True)} for name in found[0]}
+
+
+def checked(scores: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """`scores` if they keep the contract."""
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise MethodError(f"score() returned {got}, wanted a tensor of shape {shape}")
+    if scores.dtype != torch.float32 or scores.device != device:
+        raise MethodError(f"score() returned {scores.dtype} on {scores.device}, wanted float32 on {device}")
+    if not bool(scores.isfinite().all()):
+        wrong = torch.nonzero(~scores.isfinite())[0].tolist()
+        raise MethodError(
+            f"score() returned {float(scores[tuple(wrong)])} for task {wrong[0]}, partner {wrong[1]} of its batch; "
+            "every score must be finite"
+        )
+    return scores
+
+
+class _Ranking:
+    """Full-catalogue metrics of one k, batch by batch."""
+
+    def __init__(self, board: Board, world: World) -> None:
+        self._board, self._world = board, world
+        self._coverage = metrics.Coverage(world.n_partners, world.device)
+        self._popularity = popularity(world)
+        self._parts: list[dict[str, Tensor]] = []
+
+    def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
+        shape = (len(tasks), self._world.n_partners)
+        scores = checked(learner.score(state), shape, self._world.device)
+        scores = scores.scatter(1, tasks.pool_partner, -torch.inf)
+        relevant = relevant_partners(self._board, self._world, tasks)
+        places = metrics.top_places(scores, relevant)
+        part = metrics.ranking(places, relevant.sum(1))
+        part["popularity@10"] = metrics.mean_popularity(places, scores, self._popularity)
+        self._coverage.add(places, scores)
+        self._parts.append(part)
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        return {name: torch.cat([part[name] for part in self._parts]).cpu().numpy() for name in self._parts[0]}
+
+    def whole(self) -> dict[str, float]:
+        return {"coverage@10": self._coverage.share()}
+
+
+def relevant_partners(board: Board, world: World, tasks: Tasks) -> Tensor:
+    """[T, n_partners] bool: query partners rated `relevant_from` or more."""
+    liked = tasks.query_rating >= board.relevant_from
+    relevant = torch.zeros(len(tasks), world.n_partners, dtype=torch.bool, device=world.device)
+    relevant[tasks.query_task()[liked], tasks.query_partner[liked]] = True
+    return relevant
+
+
+def popularity(world: World) -> Tensor:
+    """The share of warm entities that rated each partner: [n_partners] float64."""
+    counts = torch.bincount(world.ratings.partner, minlength=world.n_partners).double()
+    share: Tensor = counts / (torch.bincount(world.ratings.entity) > 0).sum()
+    return share
+
+
+class _Rating:
+    """Errors over the query of one k, batch by batch."""
+
+    def __init__(self, board: Board, world: World) -> None:
+        self._world = world
+        self._parts: list[dict[str, Tensor]] = []
+
+    def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
+        partner, rating, mask = tasks.padded_query()
+        scores = checked(learner.score(state, partner), tuple(partner.shape), self._world.device)
+        predicted = scores.clamp(*self._world.rating_range)
+        ndcg, chance = metrics.rated_ndcg(predicted, rating, mask)
+        self._parts.append({**metrics.errors(predicted, rating, mask), "ndcg": ndcg, "chance": chance})
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        found = {name: torch.cat([part[name] for part in self._parts]).cpu().numpy() for name in self._parts[0]}
+        ndcg, chance = found.pop("ndcg"), found.pop("chance")
+        # One denominator for the cell: a task whose query ratings are all equal has nothing to gain
+        # and would be 0 / 0 alone. The mean is then (mean - mean chance) / (1 - mean chance).
+        room = (1 - chance).mean()
+        found["ndcg@5-rated"] = (ndcg - chance) / room if room > 0 else np.zeros_like(ndcg)
+        return found
+
+    def whole(self) -> dict[str, float]:
+        return {}

@@ -1,0 +1,166 @@
+"""Metrics batched over tasks; ties take their expectation over all orders.
+
+One idea carries the ranking metrics. In a group of m tied scores, r of them relevant, each place
+the group covers holds a relevant partner with probability r / m; the first relevant one, given that
+the j places before it in the group held none, stands there with probability r / (m - j). Without
+ties m = 1 and both are the plain label. So no order is ever drawn, and a constant scorer gets
+chance exactly (McSherry and Najork 2008, Computing Information Retrieval Performance Measures
+Efficiently in the Presence of Tied Scores).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOP = 10
+TOP_RATED = 5
+
+
+def discounts(n: int) -> Tensor:
+    """1 / log2(place + 1) for places 1 .. n: [n] float64 (Jarvelin and Kekalainen 2002)."""
+    return 1.0 / torch.log2(torch.arange(2, n + 2, dtype=torch.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What stands at the first n places of T rankings, in expectation over ties."""
+
+    index: Tensor  # [T, n] a partner that may stand there
+    relevant: Tensor  # [T, n] float64, relevant partners r (or summed gain) in the group of the place
+    size: Tensor  # [T, n] float64, partners m in that group
+    before: Tensor  # [T, n] float64, places j of the group that come before this one
+    boundary: Tensor  # [T] bool: the last group reaches beyond place n
+
+
+def top_places(scores: Tensor, relevant: Tensor, n: int = TOP) -> Places:
+    """The first n places of `scores` [T, C], where -inf marks what is no candidate.
+
+    `relevant` [T, C] bool, or float64 gains. Rows without a tie among their first n + 1 cost one top-k and a gather.
+    """
+    n = min(n, scores.shape[1])
+    value, index = scores.topk(min(n + 1, scores.shape[1]), sorted=True)
+    label = relevant.gather(1, index[:, :n]).double()
+    real = (value[:, :n] > -torch.inf).double()
+    one, zero = real, torch.zeros_like(label)
+    tied = ((value[:, 1:] == value[:, :-1]) & (value[:, 1:] > -torch.inf)).any(1)
+    places = Places(index[:, :n], label * real, one, zero, torch.zeros_like(tied))
+    if not bool(tied.any()):
+        return places
+    return _resolve(places, tied, value, scores, relevant, n)
+
+
+def _resolve(places: Places, tied: Tensor, value: Tensor, scores: Tensor, relevant: Tensor, n: int) -> Places:
+    """Replaces labels by groups in the rows that hold a tie."""
+    row = torch.nonzero(tied).flatten()
+    v, label = value[row], places.relevant[row]
+    same = (v[:, :n, None] == v[:, None, :n]).double()  # [t, n, n]
+    r, m = (same @ label[:, :, None]).squeeze(2), same.sum(2)
+    before = same.tril(-1).sum(2)
+    boundary = torch.zeros_like(tied)
+    if v.shape[1] > n:
+        beyond = (v[:, n] == v[:, n - 1]) & (v[:, n] > -torch.inf)
+        long = torch.nonzero(beyond).flatten()
+        group = scores[row[long]] == v[long, n - 1 : n]  # [b, C]
+        size = group.sum(1, dtype=torch.float64)[:, None]
+        liked = (group * relevant[row[long]]).sum(1, dtype=torch.float64)[:, None]
+        last = same[long, n - 1].bool()
+        r[long], m[long] = torch.where(last, liked, r[long]), torch.where(last, size, m[long])
+        boundary[row[long]] = True
+    real = v[:, :n] > -torch.inf
+    parts = zip((places.relevant, places.size, places.before), (r, m, before), strict=True)
+    relevant_, size_, before_ = (plain.index_put((row,), found * real) for plain, found in parts)
+    return Places(places.index, relevant_, size_, before_, boundary)
+
+
+def chance_places(candidates: Tensor, n_relevant: Tensor, n: int = TOP) -> Places:
+    """The places of a constant scorer: one group of all `candidates` [T], `n_relevant` [T] relevant."""
+    j = torch.arange(n, dtype=torch.float64).expand(len(candidates), n)
+    real = j < candidates[:, None]
+    r, m = n_relevant[:, None] * real, candidates[:, None] * real
+    index = torch.zeros_like(j, dtype=torch.int64)
+    return Places(index, r.double(), m.double(), j * real, candidates > n)
+
+
+def ranking(places: Places, n_relevant: Tensor) -> dict[str, Tensor]:
+    """ndcg@10, recall@10 and mrr@10 of T tasks with `n_relevant` [T] relevant candidates: [T] float64."""
+    n = places.relevant.shape[1]
+    discount = discounts(n).to(places.relevant.device)
+    expected = torch.where(places.size > 0, places.relevant / places.size, 0.0)
+    reachable = n_relevant.clamp(max=n)
+    ideal = discount.cumsum(0)[reachable.long() - 1]
+    left = (places.size - places.before).clamp(min=1)
+    first = (places.relevant / left).clamp(max=1)
+    none_before = torch.cat([torch.ones_like(first[:, :1]), (1 - first).cumprod(1)[:, :-1]], 1)
+    rank = torch.arange(1, n + 1, dtype=torch.float64, device=discount.device)
+    return {
+        f"ndcg@{TOP}": (expected * discount).sum(1) / ideal,
+        f"recall@{TOP}": expected.sum(1) / reachable,
+        f"mrr@{TOP}": (first * none_before / rank).sum(1),
+    }
+
+
+class Coverage:
+    """coverage@10: the share of candidates that stand in the top 10 of at least one task.
+
+    Where ties leave it open, the expected share.
+    """
+
+    def __init__(self, n_partners: int, device: torch.device | str) -> None:
+        self._missed = torch.ones(n_partners, dtype=torch.float64, device=device)
+
+    def add(self, places: Places, scores: Tensor) -> None:
+        """Counts one batch; `scores` [T, C] as given to `top_places`."""
+        open_row = torch.nonzero(places.boundary).flatten()
+        inside = places.size > 0
+        if len(open_row):
+            shown, size = places.before[open_row, -1] + 1, places.size[open_row, -1]
+            edge = scores[open_row].gather(1, places.index[open_row, -1:])
+            group = scores[open_row] == edge
+            miss = torch.where(group, (1 - shown / size)[:, None], 1.0)
+            self._missed *= miss.prod(0)
+            last = scores[open_row].gather(1, places.index[open_row]) == edge
+            inside = inside.index_put((open_row,), inside[open_row] & ~last)
+        self._missed[places.index[inside]] = 0.0
+
+    def share(self) -> float:
+        return float((1 - self._missed).mean())
+
+
+def mean_popularity(places: Places, scores: Tensor, popularity: Tensor) -> Tensor:
+    """The mean popularity [T] of the first 10, `popularity` [C] being the share of warm entities."""
+    shown = popularity[places.index]
+    open_row = torch.nonzero(places.boundary).flatten()
+    if len(open_row):
+        edge = scores[open_row].gather(1, places.index[open_row, -1:])
+        group = (scores[open_row] == edge).double()
+        mean = (group @ popularity) / group.sum(1)
+        last = scores[open_row].gather(1, places.index[open_row]) == edge
+        shown[open_row] = torch.where(last, mean[:, None], shown[open_row])
+    inside = (places.size > 0).double()
+    return (shown * inside).sum(1) / inside.sum(1)
+
+
+def errors(predicted: Tensor, rating: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """mae and rmse of each task over its query [T, Q]: [T] float64. The task is the unit, not the row."""
+    n = mask.sum(1)
+    gap = (predicted.double() - rating.double()) * mask
+    return {"mae": gap.abs().sum(1) / n, "rmse": (gap.square().sum(1) / n).sqrt()}
+
+
+def rated_ndcg(predicted: Tensor, rating: Tensor, mask: Tensor, n: int = TOP_RATED) -> tuple[Tensor, Tensor]:
+    """nDCG@5 over the query items alone, gain 2^rating - 1, and its chance level: two [T] float64.
+
+    Random order already reaches .66 on ten items, so the one means nothing without the other.
+    """
+    gain = (torch.pow(2.0, rating.double()) - 1) * mask
+    places = top_places(predicted.double().masked_fill(~mask, -torch.inf), gain, n)
+    shown = places.relevant.shape[1]
+    discount = discounts(shown).to(gain.device)
+    ideal = (gain.topk(shown).values * discount).sum(1)
+    expected = torch.where(places.size > 0, places.relevant / places.size, 0.0)
+    rows = mask.sum(1)
+    reached = discount.cumsum(0)[rows.clamp(max=shown) - 1]
+    return (expected * discount).sum(1) / ideal, gain.sum(1) / rows * reached / ideal

@@ -1,0 +1,68 @@
+"""The two rows that frame every table: chance, analytic task by task, and the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmark.contract import Learner, State, Support, World
+from benchmark.evaluation import metrics
+from benchmark.evaluation.evaluate import Evaluation, evaluate, popularity, relevant_partners
+from benchmark.protocol.boards import Board
+from benchmark.protocol.tasks import Tasks
+
+REFERENCES = ("chance", "oracle")
+
+
+def reference(name: str, board: Board, world: World, tasks: Tasks) -> Evaluation:
+    """The row called `name`, the same at every k."""
+    if board.goal == "rating":
+        return evaluate(_TrainingMean(world), board, world, tasks) if name == "chance" else _perfect(board, tasks)
+    return _ranking_chance(board, world, tasks) if name == "chance" else _perfect(board, tasks)
+
+
+class _TrainingMean(Learner):
+    """Chance of a `rating` board: the training mean as a constant."""
+
+    def __init__(self, world: World) -> None:
+        self._mean = world.ratings.rating.double().mean().float()
+        self._n_partners = world.n_partners
+
+    def adapt(self, support: Support) -> State:
+        return {"mean": self._mean.expand(len(support), 1)}
+
+    def score(self, state: State, partner: torch.Tensor | None = None) -> torch.Tensor:
+        columns = self._n_partners if partner is None else partner.shape[1]
+        return state["mean"].expand(-1, columns)
+
+
+def _ranking_chance(board: Board, world: World, tasks: Tasks) -> Evaluation:
+    n_relevant = relevant_partners(board, world, tasks).sum(1).cpu()
+    pool = tasks.pool_partner.shape[1]  # distinct partners: a data set holds each pair once
+    candidates = torch.full((len(tasks),), float(world.n_partners - pool))
+    one = metrics.ranking(metrics.chance_places(candidates, n_relevant), n_relevant)
+    known = popularity(world).cpu()
+    mean = (known.sum() - known[tasks.pool_partner.cpu()].sum(1)) / candidates
+    shown = torch.full_like(known, 0.0).index_add(
+        0, tasks.pool_partner.cpu().flatten(), torch.ones(tasks.pool_partner.numel(), dtype=torch.float64)
+    )
+    # A partner is missed by each of the tasks in which it is a candidate, independently.
+    miss = (1 - metrics.TOP / float(candidates[0])) if candidates[0] > metrics.TOP else 0.0
+    coverage = float((1 - miss ** (len(tasks) - shown)).mean())
+    one["popularity@10"] = mean
+    return _at_every_k(board, len(tasks), {k: v.numpy() for k, v in one.items()}, {"coverage@10": coverage})
+
+
+def _perfect(board: Board, tasks: Tasks) -> Evaluation:
+    best = {"mae": 0.0, "rmse": 0.0}
+    columns = {name: np.full(len(tasks), best.get(name, 1.0)) for name in board.metrics if name not in ("coverage@10", "popularity@10")}
+    return _at_every_k(board, len(tasks), columns, {})
+
+
+def _at_every_k(board: Board, n_tasks: int, columns: dict[str, np.ndarray], whole: dict[str, float]) -> Evaluation:
+    return Evaluation(
+        {name: np.tile(np.asarray(column, dtype=np.float64), len(board.shots)) for name, column in columns.items()},
+        board.shots,
+        n_tasks,
+        {name: dict.fromkeys(board.shots, value) for name, value in whole.items()},
+    )

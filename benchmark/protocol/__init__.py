@@ -1,0 +1,1 @@
+"""Who is cold, what they show, what is asked of them."""

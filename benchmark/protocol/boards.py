@@ -1,0 +1,130 @@
+"""Boards: what is measured, as TOML files that people read.
+
+A board is track x goal x cut on several data sets. This module imports no torch, so that `list`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.errors import UsageError, unknown
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "ranking": ("ndcg@10", "recall@10", "mrr@10", "coverage@10", "popularity@10"),
+    "rating": ("mae", "rmse", "ndcg@5-rated"),
+}
+LOWER_IS_BETTER = frozenset({"mae", "rmse"})
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A board's promise for one data set."""
+
+    seeds: int
+    fingerprints: tuple[str, ...]  # one a seed; empty while a new board is being made
+
+
+@dataclass(frozen=True)
+class Board:
+    name: str
+    title: str
+    description: str
+    track: Literal["user"]
+    goal: Literal["rating", "ranking"]
+    cut: Literal["random"]
+    shots: tuple[int, ...]
+    relevant_from: float
+    metric: str  # orders the board, by its mean over k >= 1
+    datasets: Mapping[str, Pin] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return METRICS[self.goal]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric not in LOWER_IS_BETTER
+
+    def pin(self, dataset: str) -> Pin:
+        """The pin of `dataset`; a UsageError that lists the board's data sets if it has none."""
+        if dataset not in self.datasets:
+            raise UsageError(unknown(f"data set on board '{self.name}'", dataset, self.datasets))
+        return self.datasets[dataset]
+
+
+def boards_folder() -> Path:
+    """The board files: in the repository, or inside the installed package."""
+    here = Path(__file__).resolve().parent
+    repository = here.parent.parent / "leaderboards" / "boards"
+    return repository if repository.is_dir() else here.parent / "boards"
+
+
+def board_names() -> list[str]:
+    return sorted(path.stem for path in boards_folder().glob("*.toml"))
+
+
+def load(name: str) -> Board:
+    """The board called `name`, or the one in the file that `name` is the path of."""
+    path = Path(name) if name.endswith(".toml") else boards_folder() / f"{name}.toml"
+    if not name.endswith(".toml") and name not in board_names():
+        raise UsageError(unknown("board", name, board_names()))
+    try:
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path.name))
+    except FileNotFoundError:
+        raise UsageError(f"there is no board file '{path}'; boards: {', '.join(board_names())}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"board file '{path}' is not TOML: {error}; mend that line") from None
+
+
+_WANTED: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "title": str,
+    "description": str,
+    "track": str,
+    "goal": str,
+    "cut": str,
+    "shots": list,
+    "relevant_from": (int, float),
+    "metric": str,
+    "datasets": dict,
+}
+_CHOICES = {"track": ["user"], "goal": list(METRICS), "cut": ["random"]}
+
+
+def parse(table: dict[str, Any], file: str) -> Board:
+    """A board from a TOML table; every field is checked, and an unknown one is refused."""
+    for key in table:
+        if key not in _WANTED:
+            raise UsageError(f"{file}: " + unknown("field of a board", key, list(_WANTED)))
+    for key, kind in _WANTED.items():
+        if key not in table:
+            raise UsageError(f"{file}: the board has no field '{key}'; every board states it")
+        if not isinstance(table[key], kind) or isinstance(table[key], bool):
+            raise UsageError(f"{file}: field '{key}' is {table[key]!r}, a value of another type was wanted")
+    for key, choices in _CHOICES.items():
+        if table[key] not in choices:
+            raise UsageError(f"{file}: " + unknown(key, table[key], choices))
+    if table["metric"] not in METRICS[table["goal"]]:
+        raise UsageError(f"{file}: " + unknown("metric", table["metric"], list(METRICS[table["goal"]])))
+    shots = table["shots"]
+    whole = all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in shots)
+    if not shots or not whole or shots != sorted(set(shots)) or shots[-1] == 0:
+        raise UsageError(f"{file}: shots are {shots}; wanted distinct rising counts such as [0, 1, 5]")
+    datasets = {name: _pin(name, pin, file) for name, pin in table["datasets"].items()}
+    return Board(**{**table, "shots": tuple(shots), "relevant_from": float(table["relevant_from"]), "datasets": datasets})
+
+
+def _pin(name: str, pin: Any, file: str) -> Pin:
+    if not isinstance(pin, dict) or set(pin) != {"seeds", "fingerprints"}:
+        raise UsageError(f"{file}: [datasets.{name}] is {pin!r}; wanted the fields seeds and fingerprints")
+    seeds, prints = pin["seeds"], pin["fingerprints"]
+    if not isinstance(seeds, int) or seeds < 1 or not isinstance(prints, list):
+        raise UsageError(f"{file}: [datasets.{name}] wants a count of seeds and a list of fingerprints")
+    if prints and len(prints) != seeds:
+        raise UsageError(f"{file}: [datasets.{name}] pins {len(prints)} fingerprints for {seeds} seeds")
+    return Pin(seeds, tuple(map(str, prints)))

@@ -1,0 +1,1 @@
+"""Cell records: one (board, dataset, method, seed), written once, whole."""

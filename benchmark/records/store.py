@@ -1,0 +1,145 @@
+"""Cells on disk: `<root>/<board>/<dataset>/<method>/seed-<i>.json` and a parquet beside it.
+
+The JSON is written last and by rename, so a cell is there whole or not at all; it names the hash of
+its parquet. A killed run leaves at most a temporary file, which the next run removes. Two runs on
+one folder are kept apart cell by cell with locks that die with their process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from benchmark.errors import BenchmarkError
+from benchmark.records.schema import CellRecord
+
+Key = tuple[str, str, str, int]  # board, dataset, method, seed index
+PART = ".part-"
+
+
+class CellStore:
+    """The cells under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: Key) -> Path:
+        """Where the cell's JSON lies; names are quoted, so none can leave the folder."""
+        board, dataset, method, seed_index = key
+        folders = [_quoted(part) for part in (board, dataset, method)]
+        return self.root.joinpath("cells", *folders, f"seed-{seed_index}.json")
+
+    def write(self, record: CellRecord, rows: pa.Table | None) -> CellRecord:
+        """Writes a cell whole; returns the record with its parquet's hash filled in."""
+        path = self.path(record.key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if rows is not None:
+                buffer = io.BytesIO()
+                pq.write_table(rows, buffer, compression="zstd")
+                content = buffer.getvalue()
+                record = record.model_copy(update={"rows_sha256": hashlib.sha256(content).hexdigest()})
+                write_atomic(path.with_suffix(".parquet"), content)
+            else:
+                path.with_suffix(".parquet").unlink(missing_ok=True)
+            write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
+        except OSError as error:
+            raise BenchmarkError(
+                f"cannot write cell {path} ({error.strerror or error}); free some space or give another --out, "
+                "then run the same command again: finished cells are kept"
+            ) from None
+        return record
+
+    def read(self, key: Key) -> CellRecord | None:
+        """A cell, or None where there is none, it is torn, or its parquet is not the one it names."""
+        path = self.path(key)
+        try:
+            record = CellRecord.model_validate_json(path.read_bytes())
+            if record.rows_sha256:
+                content = path.with_suffix(".parquet").read_bytes()
+                if hashlib.sha256(content).hexdigest() != record.rows_sha256:
+                    return None
+        except (OSError, ValidationError):
+            return None
+        return record if record.key == key else None
+
+    def remove(self, key: Key) -> None:
+        """Forgets a cell; its JSON goes first, since that is what makes it a cell."""
+        self.path(key).unlink(missing_ok=True)
+        self.path(key).with_suffix(".parquet").unlink(missing_ok=True)
+
+    def rows(self, record: CellRecord) -> dict[str, list[float]]:
+        """The columns of a cell's parquet: task, k and the metrics."""
+        columns: dict[str, list[float]] = pq.read_table(self.path(record.key).with_suffix(".parquet")).to_pydict()
+        return columns
+
+    def records(self) -> list[CellRecord]:
+        """Every whole cell, in an order that the file system does not decide."""
+        found = []
+        for path in self.root.glob("cells/*/*/*/seed-*.json"):
+            with contextlib.suppress(OSError, ValidationError):
+                record = CellRecord.model_validate_json(path.read_bytes())
+                if self.path(record.key) == path and self.read(record.key) is not None:
+                    found.append(record)
+        return sorted(found, key=lambda record: record.key)
+
+    @contextlib.contextmanager
+    def lock(self, key: Key) -> Iterator[None]:
+        """Holds the cell for this process; waits while another has it."""
+        name = hashlib.sha256("\x1f".join(map(str, key)).encode()).hexdigest()[:32]
+        folder = self.root / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = filelock.FileLock(folder / f"{name}.lock")
+            held.acquire()
+        except OSError as error:
+            raise BenchmarkError(f"cannot write in {self.root} ({error.strerror or error}); give another --out") from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def sweep(self) -> None:
+        """Removes what killed writers left. A writer that is still at work has a young file."""
+        for path in self.root.glob(f"**/{PART}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > 60:
+                    path.unlink()
+
+
+def _quoted(name: str) -> str:
+    safe = quote(name, safe="[]=,+ ")
+    return safe.replace(".", "%2E") if safe.startswith(".") else safe
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """The file appears whole or not at all, also when the power goes."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise

@@ -1,0 +1,1 @@
+"""From records to tables: a pure function of files."""

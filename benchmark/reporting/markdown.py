@@ -1,0 +1,160 @@
+"""Tables as Markdown pages, as text for a terminal, and as rows for other programs.
+
+Pure: no clock, no environment. Rounding happens here and nowhere before.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.records.schema import BoardFacts
+from benchmark.reporting.statistics import Interval
+from benchmark.reporting.tables import NO_TABLE, Row, Table
+
+DASH = "—"
+EXPORT_KEYS = ("board", "dataset", "method", "metric", "k", "mean", "low", "high", "n_tasks", "n_seeds")
+ARROW = {True: "higher is better", False: "lower is better"}
+
+
+def page(tables: Sequence[Table]) -> str:
+    """The Markdown page of one board, a section a data set. All tables are of the same board."""
+    facts = tables[0].facts
+    lines = [
+        f"# {plain(facts.title)}",
+        "",
+        f"Board `{tables[0].board}`. {plain(facts.description)}",
+        "",
+        f"Track `{facts.track}`, goal `{facts.goal}`, cut `{facts.cut}`, protocol {tables[0].protocol}. "
+        f"Ordered by the mean of {facts.metric} over k >= 1 (area; {ARROW[facts.higher_is_better]}). Brackets hold 95% "
+        "intervals, bootstrapped over tasks. A rank is an interval: the places a method may hold given which paired "
+        "differences are significant (Holm). Gain is (area - chance) / (oracle - chance).",
+    ]
+    for table in tables:
+        lines += ["", f"## {table.dataset}", "", *(f"- {line}" for line in _facts(table)), ""]
+        lines += [_grid(table, "pipe"), "", _others(table, "pipe")]
+        lines += ["", *(f"- `{plain(row.method)}` {plain(row.note)}" for row in table.rows if row.note)]
+    text = "\n".join(lines)
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def text(table: Table) -> str:
+    """One table for a terminal."""
+    facts = table.facts
+    head = f"{table.board} on {table.dataset}: {facts.metric}, {ARROW[facts.higher_is_better]}"
+    notes = [f"  {printable(row.method)} {printable(row.note)}" for row in table.rows if row.note]
+    lines = [head, *(f"  {line}" for line in _facts(table)), "", _grid(table, "simple"), *([""] if notes else []), *notes]
+    return "\n".join(lines)
+
+
+def export(table: Table) -> Iterator[dict[str, Any]]:
+    """One row a number, with the keys of `EXPORT_KEYS`; `area` (the mean over k >= 1) has k = None."""
+    for row in [*table.rows, *table.references]:
+        for metric, curve in (row.curves or {}).items():
+            for k, figure in curve.items():
+                yield _exported(table, row.method, metric, k, figure)
+        if row.area:
+            yield _exported(table, row.method, "area", None, row.area[table.facts.metric])
+
+
+def _exported(table: Table, method: str, metric: str, k: int | None, figure: Interval) -> dict[str, Any]:
+    ends = [None if math.isnan(value) else value for value in (figure.low, figure.high)]
+    values = (table.board, table.dataset, method, metric, k, figure.mean, *ends, table.n_tasks, len(table.seeds))
+    return dict(zip(EXPORT_KEYS, values, strict=True))
+
+
+def _facts(table: Table) -> list[str]:
+    counts, facts = table.counts, table.facts
+    seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
+    lines = [f"{table.n_tasks:,} test tasks over {seeds}; {counts.get('catalogue', 0):,} partners in the catalogue."]
+    if counts:
+        need = max(facts.shots) + 5
+        lines.append(
+            f"Kept {counts['eligible']:,} entities of {need} rows or more, and {counts['ineligible']:,} with fewer stay in training; "
+            f"dropped {counts['test_without_relevant_query']:,} test tasks without a relevant query row."
+        )
+    if facts.n_seeds > len(table.seeds):
+        lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds.")
+    if table.n_tasks < NO_TABLE:
+        lines.append(f"No table: fewer than {NO_TABLE} test tasks.")
+    elif table.low_power:
+        lines.append("Low power: fewer than 100 test tasks.")
+    if facts.synthetic:
+        lines.append("Synthetic data: never part of an aggregate.")
+    if table.mixed_code:
+        lines.append("Some rows were made by another version of the harness; run the board again before comparing them.")
+    if table.trivial:
+        lines.append(f"`beats trivial`: significantly better than each of {', '.join(table.trivial)}.")
+    return lines
+
+
+def _grid(table: Table, form: str) -> str:
+    """The primary metric: a column a k, the area with its interval."""
+    facts = table.facts
+    heads = ["rank", "method", *(f"k={k}" for k in facts.shots), "area", "95%", "seeds ±", "gain", "beats trivial"]
+    rows = [_line(row, facts, form) for row in [*table.rows, *table.references] if row.curves]
+    return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 2)) if rows else ""
+
+
+def _line(row: Row, facts: BoardFacts, form: str) -> list[str]:
+    assert row.curves is not None
+    assert row.area is not None
+    area = row.area[facts.metric]
+    rank = DASH if row.rank is None else str(row.rank[0]) if row.rank[0] == row.rank[1] else f"{row.rank[0]}-{row.rank[1]}"
+    return [
+        rank,
+        _name(row.method, form),
+        *(number(row.curves[facts.metric][k].mean) for k in facts.shots),
+        number(area.mean),
+        f"[{number(area.low)}, {number(area.high)}]",
+        number(row.seed_spread),
+        DASH if row.gain is None else f"{row.gain:.3f}".replace("-0.000", "0.000"),
+        {None: DASH, True: "yes", False: "no"}[row.beats_trivial],
+    ]
+
+
+def _others(table: Table, form: str) -> str:
+    """The other metrics, each as its mean over k >= 1."""
+    facts = table.facts
+    names = [name for name in facts.metrics if name != facts.metric]
+    rows = [
+        [_name(row.method, form), *(_cell(row.area.get(name)) for name in names)] for row in [*table.rows, *table.references] if row.area
+    ]
+    heads = ["mean over k >= 1", *names]
+    return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 1)) if rows else ""
+
+
+def _align(n: int, left: int) -> list[str]:
+    return ["left"] * left + ["right"] * (n - left)
+
+
+def _cell(figure: Interval | None) -> str:
+    if figure is None:
+        return DASH
+    if math.isnan(figure.low):
+        return number(figure.mean)
+    return f"{number(figure.mean)} [{number(figure.low)}, {number(figure.high)}]"
+
+
+def number(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.4f}".replace("-0.0000", "0.0000")
+
+
+def _name(method: str, form: str) -> str:
+    return plain(method) if form == "pipe" else printable(method)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML show as it is."""
+    return re.sub(
+        r"([\\`*_{}\[\]<>()#+!|&~])", lambda found: f"&#{ord(found[1])};" if found[1] in "<>&|`[]" else "\\" + found[1], printable(text)
+    )
+
+
+def printable(text: str) -> str:
+    """Control characters and line breaks as spaces: a name may not move the cursor."""
+    return "".join(one if one.isprintable() else " " for one in text)

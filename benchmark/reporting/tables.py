@@ -1,0 +1,202 @@
+"""One board on one data set, from cell records to rows: the model behind every rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError
+from benchmark.records.schema import BoardFacts, CellRecord
+from benchmark.reporting.statistics import Bootstrap, Interval, compare
+
+REFERENCES = ("chance", "oracle")
+TRIVIAL = ("popularity", "item_mean", "bias", "content_ridge", "item_knn")
+NO_TABLE, LOW_POWER = 30, 100  # test tasks over all seeds
+
+Rows = Callable[[CellRecord], dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's line. `note` says why there are no numbers, where there are none."""
+
+    method: str
+    note: str = ""
+    curves: dict[str, dict[int, Interval]] | None = None  # metric -> k -> figure
+    area: dict[str, Interval] | None = None  # metric -> mean over k >= 1
+    seed_spread: float = 0.0  # standard deviation of the area between seeds
+    gain: float | None = None  # (area - chance) / (oracle - chance)
+    rank: tuple[int, int] | None = None
+    beats_trivial: bool | None = None  # None: not asked, e.g. of a trivial row
+
+
+@dataclass(frozen=True)
+class Table:
+    dataset: str
+    board: str
+    facts: BoardFacts
+    seeds: tuple[int, ...]
+    n_tasks: int
+    counts: dict[str, int]  # summed over seeds where that makes sense
+    trivial: tuple[str, ...]  # the rows that "beats trivial" compares with
+    rows: list[Row]  # best first, then what has no numbers
+    references: list[Row]
+    protocol: str
+    mixed_code: bool
+    fingerprints: tuple[str, ...]
+
+    @property
+    def low_power(self) -> bool:
+        return self.n_tasks < LOW_POWER
+
+
+def tables(records: Iterable[CellRecord], rows: Rows) -> list[Table]:
+    """A table for each board and data set that has records, sorted by name.
+
+    The order of `records` changes nothing. Raises BenchmarkError where two of them rest on
+    different splits.
+    """
+    groups: dict[tuple[str, str], list[CellRecord]] = {}
+    for record in sorted(records, key=lambda record: record.key):
+        groups.setdefault((record.identity.board, record.identity.dataset), []).append(record)
+    return [_table(group, rows) for _, group in sorted(groups.items())]
+
+
+def _table(records: list[CellRecord], rows: Rows) -> Table:
+    _check(records)
+    facts, one = records[0].board, records[0].identity
+    by_method: dict[str, list[CellRecord]] = {}
+    for record in records:
+        by_method.setdefault(record.identity.method, []).append(record)
+    seeds = tuple(sorted({record.identity.seed_index for record in records if record.status == "ok"}))
+    whole = {name: cells for name, cells in by_method.items() if _is_whole(cells, seeds)}
+    first = {record.identity.seed_index: record for record in reversed(records)}
+    n_tasks = sum(first[seed].n_tasks for seed in seeds)
+    absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole]
+    made: list[Row] = []
+    trivial = tuple(name for name in TRIVIAL if name in whole)
+    if n_tasks >= NO_TABLE:
+        made = _rows(facts, {name: _values(facts, cells, rows) for name, cells in whole.items()}, whole, trivial)
+    ranked = [row for row in made if row.method not in REFERENCES]
+    sign = -1 if facts.higher_is_better else 1
+    ranked.sort(key=lambda row: (sign * _area(row, facts.metric), row.method))
+    return Table(
+        one.dataset,
+        one.board,
+        facts,
+        seeds,
+        n_tasks,
+        _counts(first, seeds),
+        trivial,
+        ranked + absent,
+        [row for name in REFERENCES for row in made if row.method == name],
+        one.protocol,
+        len({record.identity.harness_sha256 for record in records}) > 1,
+        tuple(first[seed].identity.fingerprint for seed in seeds),
+    )
+
+
+def _check(records: list[CellRecord]) -> None:
+    """One split a seed, one protocol, one set of shots."""
+    seen: dict[object, CellRecord] = {}
+    for record in records:
+        one = record.identity
+        for kind, value in (("fingerprint", one.fingerprint), ("protocol", one.protocol), ("shots", record.board.shots)):
+            other = seen.setdefault((one.seed_index, kind), record)
+            held = other.board.shots if kind == "shots" else getattr(other.identity, kind)
+            if held != value:
+                raise BenchmarkError(
+                    f"board '{one.board}' on '{one.dataset}', seed {one.seed_index}: method '{one.method}' was run with {kind} {value} "
+                    f"and '{other.identity.method}' with {held}; they cannot stand in one table, run them again with --fresh"
+                )
+
+
+def _is_whole(cells: list[CellRecord], seeds: tuple[int, ...]) -> bool:
+    return bool(seeds) and tuple(c.identity.seed_index for c in cells if c.status == "ok") == seeds
+
+
+def _why(cells: list[CellRecord], seeds: tuple[int, ...]) -> str:
+    """The note of a row without numbers."""
+    for status, word in (("failed", "failed"), ("unsupported", "n/a")):
+        bad = [cell for cell in cells if cell.status == status]
+        if bad:
+            where = "" if status == "unsupported" else f" (seed {bad[0].identity.seed_index}, {len(bad)} of {len(cells)} cells)"
+            return f"{word}{where}: {bad[0].reason}"
+    return f"incomplete: {len(cells)} of {len(seeds)} seeds have run"
+
+
+def _values(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str, NDArray[np.float64]]:
+    """metric -> [T, n_k] over all seeds."""
+    columns = [rows(cell) for cell in cells]
+    n_k = len(facts.shots)
+    return {
+        name: np.concatenate([np.asarray(one[name], dtype=np.float64).reshape(n_k, -1).T for one in columns])
+        for name in columns[0]
+        if name not in ("task", "k")
+    }
+
+
+def _rows(
+    facts: BoardFacts,
+    values: dict[str, dict[str, NDArray[np.float64]]],
+    cells: dict[str, list[CellRecord]],
+    trivial: Sequence[str],
+) -> list[Row]:
+    names = sorted(values)
+    some = cells[names[0]]
+    seed_of_task = np.repeat([cell.identity.seed_index for cell in some], [cell.n_tasks for cell in some])
+    bootstrap = Bootstrap(seed_of_task.tolist())
+    later = [i for i, k in enumerate(facts.shots) if k >= 1]
+    area = {name: values[name][facts.metric][:, later].mean(1) for name in names}
+    contest = [name for name in names if name not in REFERENCES]
+    order = compare(bootstrap, np.stack([area[name] for name in contest], 1), facts.higher_is_better) if contest else None
+    ends = [float(area[name].mean()) for name in REFERENCES if name in area]
+    made = []
+    for name in names:
+        curves, areas = {}, {}
+        for metric, matrix in values[name].items():
+            *points, areas[metric] = bootstrap.intervals(np.column_stack([matrix, matrix[:, later].mean(1)]))
+            curves[metric] = dict(zip(facts.shots, points, strict=True))
+        _add_whole(facts, cells[name], curves, areas)
+        per_seed = [float(area[name][seed_of_task == seed].mean()) for seed in np.unique(seed_of_task)]
+        at = contest.index(name) if name in contest else None
+        asked = order is not None and at is not None and name not in trivial and bool(trivial)
+        made.append(
+            Row(
+                name,
+                curves=curves,
+                area=areas,
+                seed_spread=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 and name in contest else float("nan"),
+                gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,
+                rank=order.rank(at) if order is not None and at is not None else None,
+                beats_trivial=all(order.better[at, contest.index(t)] for t in trivial) if asked and order else None,
+            )
+        )
+    return made
+
+
+def _add_whole(facts: BoardFacts, cells: list[CellRecord], curves: dict[str, dict[int, Interval]], areas: dict[str, Interval]) -> None:
+    """Figures that only a whole cell has (coverage): the mean over seeds, with no interval."""
+    for metric in facts.metrics:
+        if metric not in curves and all(metric in cell.summary for cell in cells):
+            mean = {k: float(np.mean([cell.summary[metric][k] for cell in cells])) for k in facts.shots}
+            curves[metric] = {k: Interval(value, float("nan"), float("nan")) for k, value in mean.items()}
+            later = float(np.mean([value for k, value in mean.items() if k >= 1]))
+            areas[metric] = Interval(later, float("nan"), float("nan"))
+
+
+def _area(row: Row, metric: str) -> float:
+    assert row.area is not None
+    return row.area[metric].mean
+
+
+def _counts(first: dict[int, CellRecord], seeds: tuple[int, ...]) -> dict[str, int]:
+    summed = ("test", "validation", "test_without_relevant_query")
+    counts = dict(first[seeds[0]].counts) if seeds else {}
+    for name in summed:
+        if name in counts:
+            counts[name] = sum(first[seed].counts[name] for seed in seeds)
+    return counts

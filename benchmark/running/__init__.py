@@ -1,0 +1,1 @@
+"""From a board to finished cells: plan, environment, one cell, executors."""

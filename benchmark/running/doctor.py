@@ -1,0 +1,60 @@
+"""Is this machine fit to make numbers: versions, data, and every board's fingerprints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.data import store as data
+from benchmark.data.catalogue import SOURCES
+from benchmark.errors import BenchmarkError
+from benchmark.protocol import boards, tracks
+from benchmark.running import environment
+
+
+def doctor(data_dir: Path | None) -> int:
+    """Prints a line a check; returns 1 where one fails. Absent data is no failure."""
+    print("versions   " + ", ".join(f"{name} {version}" for name, version in environment.versions().items()))
+    print("machine    " + ", ".join(f"{name} {value}" for name, value in environment.machine("cpu").items()))
+    failures = 0
+    for name, source in SOURCES.items():
+        archive = data.find(name, data_dir)
+        if archive is None:
+            print(f"data       {name}: not here; {data.fetch_command(name)}")
+            continue
+        try:
+            data.read_members(archive, source)
+            print(f"data       {name}: {len(source.members)} members as published")
+            for line, good in _fingerprints(name, data_dir):
+                print(line)
+                failures += not good
+        except BenchmarkError as error:
+            print(f"data       {name}: {error}")
+            failures += 1
+    print("all is well" if not failures else f"{failures} checks failed")
+    return 1 if failures else 0
+
+
+def _fingerprints(dataset: str, data_dir: Path | None) -> list[tuple[str, bool]]:
+    lines = []
+    loaded = data.load(dataset, data_dir)
+    for name in boards.board_names():
+        board = boards.load(name)
+        if dataset not in board.datasets:
+            continue
+        pins = board.datasets[dataset].fingerprints
+        got = tuple(tracks.cut(board, loaded, i).fingerprint for i in range(board.datasets[dataset].seeds))
+        said = "as pinned" if got == pins else "not pinned yet" if not pins else "DIFFERENT from the pins"
+        lines.append((f"board      {name} on {dataset}: {len(got)} splits {said}", got == pins))
+    return lines
+
+
+def pins(name: str, data_dir: Path | None) -> str:
+    """The [datasets.*] part of a board file, computed from the data that is here."""
+    board = boards.load(name)
+    lines = []
+    for dataset, pin in board.datasets.items():
+        loaded = data.load(dataset, data_dir)
+        lines += [f"[datasets.{dataset}]", f"seeds = {pin.seeds}", "fingerprints = ["]
+        lines += [f'  "{tracks.cut(board, loaded, i).fingerprint}",' for i in range(pin.seeds)]
+        lines += ["]", ""]
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,84 @@
+"""The machine, the versions and the code that a number came from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+
+import torch
+
+HARNESS = ("contract.py", "data", "protocol", "evaluation")
+VERSIONS = ("torch", "numpy", "pandas", "scipy", "pyarrow", "pydantic")
+
+
+@cache
+def machine(device: str) -> dict[str, str | int | float]:
+    """What ran: enough to say whether two timings may stand in one table."""
+    facts: dict[str, str | int | float] = {
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "threads": torch.get_num_threads(),
+    }
+    if device.startswith("cuda"):
+        facts |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    return facts
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@cache
+def versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in ("coldstart-bench", *VERSIONS):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def harness_sha256() -> str:
+    """One hash of the code that decides tasks and metrics."""
+    root = Path(__file__).resolve().parent.parent
+    return _hash([path for part in HARNESS for path in _python_files(root / part)], root)
+
+
+@cache
+def code_sha256(target: str) -> str:
+    """One hash of a method's file and of the pieces that methods of its package share in `nn`."""
+    module = target.split(":")[0]
+    spec = util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"module '{module}' has no source file")
+    files = [Path(spec.origin)]
+    shared = util.find_spec(f"{module.split('.')[0]}.nn") if module.startswith("baselines.") else None
+    if shared and shared.origin:
+        files += _python_files(Path(shared.origin).parent)
+    return _hash(files, Path(spec.origin).parent)
+
+
+def _python_files(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _hash(files: list[Path], root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        name = os.path.relpath(path, root).replace(os.sep, "/")
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()

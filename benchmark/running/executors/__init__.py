@@ -1,0 +1,1 @@
+"""Ways to run many cells; each yields an outcome a cell, in any order."""

@@ -1,0 +1,151 @@
+"""One cell: world and tasks, fit, adapt and score, a record."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmark.data import store as data
+from benchmark.data.catalogue import source
+from benchmark.errors import BenchmarkError, MethodError
+from benchmark.evaluation.evaluate import Evaluation, evaluate, validator
+from benchmark.evaluation.references import reference
+from benchmark.protocol import boards, tracks
+from benchmark.protocol.fingerprint import check_fingerprint
+from benchmark.protocol.tracks import Split
+from benchmark.records.schema import BoardFacts, CellRecord, Identity
+from benchmark.records.store import CellStore
+from benchmark.running import environment, methods
+from benchmark.running.plan import Cell
+
+Status = Literal["ok", "failed", "unsupported"]
+THREADS = 1  # more threads sum in another order: one for every cell keeps numbers the same everywhere
+
+
+def prepare_process(device: str) -> None:
+    """Sets what must be the same in every process that runs cells."""
+    torch.set_num_threads(THREADS)
+    if device.startswith("cuda"):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@lru_cache(maxsize=2)
+def split(board: str, dataset: str, seed_index: int, data_dir: Path | None, device: str) -> Split:
+    """The split of one seed on `device`, its fingerprint checked against the board's pin."""
+    loaded = boards.load(board)
+    pins = loaded.pin(dataset).fingerprints
+    made = tracks.cut(loaded, data.load(dataset, data_dir), seed_index)
+    if pins:
+        check_fingerprint(loaded.name, dataset, seed_index, made.fingerprint, pins[seed_index])
+    return made.to(device)
+
+
+def run_cell(cell: Cell, store: CellStore) -> CellRecord:
+    """Runs a cell unless it is done, and writes its record.
+
+    A method's exception becomes a `failed` record. Raises BenchmarkError, and records nothing, where
+    the split or the disk is at fault.
+    """
+    with store.lock(cell.key):
+        finished = store.read(cell.key)
+        if finished is not None and cell.is_done(finished):
+            return finished
+        one = cell.identity
+        made = split(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
+        one = one.model_copy(update={"fingerprint": made.fingerprint})
+        _seed(one.seed)
+        return store.write(*_measure(cell, one, made))
+
+
+def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+    started = time.perf_counter()
+    fitted = started
+    try:
+        if cell.is_reference:
+            found = reference(cell.entry.name, made.board, made.world, made.test)
+            record = _record(one, made, found, fitted - started, time.perf_counter() - fitted)
+            return record, _rows(found)
+        method = methods.build(cell.entry)
+        reason = method.unsupported(made.world)
+        if reason is not None:
+            return _record(one, made, status="unsupported", reason=reason), None
+        learner = method.fit(made.world, one.seed, validator(made))
+        fitted = time.perf_counter()
+        found = evaluate(learner, made.board, made.world, made.test)
+        record = _record(one, made, found, fitted - started, time.perf_counter() - fitted, parameters=learner.parameters())
+        return record, _rows(found)
+    except MethodError as error:
+        reason, trace = str(error), traceback.format_exc()
+    except BenchmarkError:
+        raise
+    except Exception as error:
+        reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
+    return _record(one, made, status="failed", reason=reason, trace=trace), None
+
+
+def _record(
+    one: Identity,
+    made: Split,
+    found: Evaluation | None = None,
+    fit_seconds: float = 0.0,
+    evaluate_seconds: float = 0.0,
+    parameters: int = 0,
+    status: Status = "ok",
+    reason: str = "",
+    trace: str = "",
+) -> CellRecord:
+    board = made.board
+    facts = BoardFacts(
+        title=board.title,
+        description=board.description,
+        track=board.track,
+        goal=board.goal,
+        cut=board.cut,
+        shots=board.shots,
+        relevant_from=board.relevant_from,
+        metric=board.metric,
+        higher_is_better=board.higher_is_better,
+        metrics=board.metrics,
+        n_seeds=board.pin(made.dataset).seeds,
+        synthetic=made.synthetic,
+        terms=source(made.dataset).terms,
+    )
+    names = [*found.columns, *found.whole] if found else []
+    summary = {name: {k: found.mean(name, k) for k in found.shots} for name in names} if found else {}
+    return CellRecord(
+        identity=one,
+        board=facts,
+        status=status,
+        reason=reason,
+        traceback=trace,
+        n_tasks=len(made.test),
+        counts=made.counts,
+        summary=summary,
+        fit_seconds=round(fit_seconds, 3),
+        evaluate_seconds=round(evaluate_seconds, 3),
+        parameters=parameters,
+        machine=environment.machine(one.device),
+        versions=environment.versions(),
+    )
+
+
+def _rows(found: Evaluation) -> pa.Table:
+    """A row a (k, task): the unit of every interval. Tasks are numbered, users are not named."""
+    task = np.tile(np.arange(found.n_tasks, dtype=np.int32), len(found.shots))
+    k = np.repeat(np.array(found.shots, dtype=np.int16), found.n_tasks)
+    return pa.table({"task": task, "k": k, **found.columns})
+
+
+def _seed(seed: int) -> None:
+    """Methods carry their own generators; one that forgets is still repeatable."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

@@ -1,0 +1,166 @@
+"""`run` from end to end: plan, execute, show progress, render, print the tables."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from benchmark.data.catalogue import source
+from benchmark.data.store import fetch_command
+from benchmark.errors import BenchmarkError, UsageError
+from benchmark.protocol import boards
+from benchmark.records.store import CellStore
+from benchmark.reporting.markdown import text
+from benchmark.reporting.pages import read, render
+from benchmark.running import methods, plan
+from benchmark.running.executors import local
+from benchmark.running.executors.local import Outcome
+from benchmark.running.plan import Cell, Plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """A `run` command as typed."""
+
+    boards: tuple[str, ...]  # none: every board
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    settings: tuple[str, ...]
+    seeds: int | None
+    device: str
+    workers: int | None
+    fresh: bool
+    out: Path
+    data_dir: Path | None
+
+
+def run(request: Request) -> int:
+    """Runs the cells that are not done, then prints and leaves the leaderboards; returns the exit code."""
+    made, workers = _plan(request), _workers(request)
+    store = CellStore(request.out)
+    _writable(request.out)
+    store.sweep()
+    todo = [cell for cell in made.cells if request.fresh or not cell.is_done(store.read(cell.key))]
+    if request.fresh:
+        for cell in todo:
+            store.remove(cell.key)
+    progress = Progress(len(made.cells), len(made.cells) - len(todo), sys.stderr)
+    outcomes = local.run(todo, request.out, workers, request.device)
+    try:
+        for outcome in outcomes:
+            progress.show(outcome)
+    finally:
+        outcomes.close()
+        progress.end()
+    _show(made, request)
+    bad = [one for one in progress.ended if one.status in ("failed", "lost")]
+    for one in bad:
+        print(f"{_label(one.cell)}: {one.status}: {one.reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def _plan(request: Request) -> Plan:
+    if request.device.split(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"--device got '{request.device}'; wanted cpu or cuda")
+    if request.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU here; leave the option out to run on the CPU")
+    entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings])
+    names = request.boards or tuple(boards.board_names())
+    made = plan.make(names, request.datasets, entries, request.seeds, request.device, request.data_dir)
+    if not made.cells and not made.absent:
+        raise UsageError("nothing to run: these boards have no data sets")
+    return made
+
+
+def _workers(request: Request) -> int:
+    if request.workers is not None and request.workers < 1:
+        raise UsageError(f"--workers got {request.workers}; wanted 1 or more")
+    if request.workers is not None:
+        return request.workers
+    return 1 if request.device.startswith("cuda") else len(os.sched_getaffinity(0))
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(f"cannot make the folder '{out}' ({error.strerror}); give another --out") from None
+    if not os.access(out, os.W_OK):
+        raise BenchmarkError(f"cannot write into '{out}'; change its rights or give another --out")
+
+
+def _show(made: Plan, request: Request) -> None:
+    """The tables of what was asked for, the pages, and what could not run for want of data."""
+    asked = {(cell.identity.board, cell.identity.dataset) for cell in made.cells}
+    tables = read(request.out)
+    for table in tables:
+        if (table.board, table.dataset) in asked:
+            print(text(table) + "\n")
+    if tables:
+        for path in render(request.out, made=tables):
+            print(f"page: {path}")
+    for dataset, waiting in made.absent.items():
+        print(
+            f"not run: {', '.join(waiting)} on {dataset}, whose data is not here; get it ({source(dataset).megabytes:g} MB, "
+            f"{source(dataset).terms}) with `{fetch_command(dataset)}`"
+        )
+
+
+def _label(cell: Cell) -> str:
+    board, dataset, method, seed_index = cell.key
+    return f"{board}/{dataset}/{method}/seed-{seed_index}"
+
+
+class Progress:
+    """Cells done, running, failed and the time left: one live line on a terminal, plain lines in a pipe."""
+
+    def __init__(self, total: int, done: int, stream: TextIO) -> None:
+        self.ended: list[Outcome] = []
+        self._total, self._kept, self._stream = total, done, stream
+        self._running: dict[tuple[str, str, str, int], str] = {}
+        self._live = stream.isatty()
+        self._started = time.monotonic()
+        stream.write(f"{total} cells: {done} done before, {total - done} to run\n")
+
+    def show(self, outcome: Outcome) -> None:
+        key = outcome.cell.key
+        if outcome.status == "running":
+            self._running[key] = _label(outcome.cell)
+        else:
+            self._running.pop(key, None)
+            self.ended.append(outcome)
+            if not self._live:
+                self._stream.write(
+                    f"[{self._kept + len(self.ended)}/{self._total}] {_label(outcome.cell)} {outcome.status} "
+                    f"in {outcome.seconds:.1f} s{self._left()}\n"
+                )
+                self._stream.flush()
+        if self._live:
+            width = shutil.get_terminal_size().columns
+            self._stream.write(f"\r\x1b[2K{self._line()[: width - 1]}")
+            self._stream.flush()
+
+    def _line(self) -> str:
+        failed = sum(one.status in ("failed", "lost") for one in self.ended)
+        now = ", ".join(self._running.values())
+        done = self._kept + len(self.ended)
+        return f"{done}/{self._total} done, {len(self._running)} running, {failed} failed{self._left()}  {now}"
+
+    def _left(self) -> str:
+        remaining = self._total - self._kept - len(self.ended)
+        if not self.ended or not remaining:
+            return ""
+        seconds = (time.monotonic() - self._started) / len(self.ended) * remaining
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
+
+    def end(self) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[2K")
+        self._stream.flush()

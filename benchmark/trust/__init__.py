@@ -1,0 +1,1 @@
+"""Why anyone should believe a number: the laws that every method obeys."""

@@ -1,0 +1,58 @@
+"""Shared pieces of the tests: isolated caches, and the oracle worlds as splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.data import synthetic
+from benchmark.data.dataset import Dataset
+from benchmark.protocol import boards, tracks
+from benchmark.protocol.boards import Board, Pin
+from benchmark.protocol.tracks import Split
+
+torch.set_num_threads(1)
+
+SHOTS = (0, 1, 2, 5, 10)
+
+
+def board(goal: str, shots: tuple[int, ...] = SHOTS) -> Board:
+    """A board of the user track without pins, for data made in a test."""
+    published = boards.load(f"user-{goal}")
+    return replace(published, name=f"test-{goal}", shots=shots, datasets={"any": Pin(5, ())})
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Callable[..., Split]:
+    """oracle("checkerboard", "ranking") -> its split, made once."""
+    made: dict[tuple[str, str, int], Split] = {}
+
+    def make(world: str, goal: str, seed_index: int = 0) -> Split:
+        key = (world, goal, seed_index)
+        if key not in made:
+            dataset: Dataset = getattr(synthetic, world)()
+            made[key] = tracks.cut(board(goal), dataset, seed_index)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the archives that may not be redistributed; skips where it is not given."""
+    folder = os.environ.get("COLDSTART_DATA")
+    if not folder or not (Path(folder) / "ml-1m.zip").is_file():
+        pytest.skip("needs ml-1m.zip and ml-100k.zip in the folder that COLDSTART_DATA names")
+    return Path(folder)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder for one test."""
+    monkeypatch.setenv("COLDSTART_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

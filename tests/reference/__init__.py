@@ -1,0 +1,1 @@
+"""Slow, obvious versions to hold the fast ones against."""

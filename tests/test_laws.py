@@ -1,0 +1,143 @@
+"""The laws of the contract, over every method, both goals; counted."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from baselines import METHODS
+from benchmark.contract import Learner, Support
+from benchmark.evaluation.evaluate import validator
+from benchmark.running.methods import build, entry
+from benchmark.trust import laws
+
+CASES = list(itertools.product(METHODS, ("ranking", "rating")))
+FITTED: dict[tuple[str, str], Learner] = {}
+RAN: set[tuple[str, str, str]] = set()
+
+
+def _fitted(oracle, name: str, goal: str):
+    split = oracle("interaction", goal)
+    method = build(entry(name))
+    reason = method.unsupported(split.world)
+    if reason:
+        assert (name, goal) == ("popularity", "rating"), reason
+        return split, None
+    if (name, goal) not in FITTED:
+        FITTED[name, goal] = method.fit(split.world, split.seed, validator(split))
+    return split, FITTED[name, goal]
+
+
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize(("name", "goal"), CASES)
+def test_law(oracle, name, goal, law):
+    split, learner = _fitted(oracle, name, goal)
+    if name == "random" and law is laws.cold_ids_carry_no_signal:
+        with pytest.raises(laws.LawBroken):  # its luck is keyed by the id, and it alone may do so
+            law(learner, split.world, split.test.support(5))
+    elif learner is not None:
+        law(learner, split.world, split.test.support(5))
+    RAN.add((name, goal, law.__name__))
+
+
+@pytest.mark.parametrize(("name", "goal"), CASES)
+def test_fit_is_deterministic_and_leaves_the_world_untouched(oracle, name, goal):
+    split, learner = _fitted(oracle, name, goal)
+    if learner is not None:
+        laws.fit_is_deterministic(build(entry(name)), split.world, split.seed, validator(split), learner, split.test.support(5))
+    RAN.add((name, goal, "deterministic"))
+
+
+@pytest.mark.parametrize(("name", "goal"), [c for c in CASES if c[0] in ("random", "maml", "prototypical_network", "als")])
+def test_another_seed_gives_another_model(oracle, name, goal):
+    split, learner = _fitted(oracle, name, goal)
+    other = build(entry(name)).fit(split.world, split.seed + 1, validator(split))
+    support = split.test.support(5)
+    assert not torch.equal(laws.scores(learner, support), laws.scores(other, support))
+
+
+def test_every_law_met_every_method(request):
+    if len(request.session.items) < len(CASES) * (len(laws.LAWS) + 1):
+        pytest.skip("only a part of the laws was asked for")
+    assert len(RAN) == len(CASES) * (len(laws.LAWS) + 1)
+
+
+class _Bleeder(Learner):
+    """Adapts each entity from where the last one ended: the fault of much public code."""
+
+    def __init__(self) -> None:
+        self.memory = torch.zeros(1)
+
+    def adapt(self, support: Support):
+        self.memory = self.memory + support.rating.sum()
+        return {"mean": (support.rating.sum(1, keepdim=True) + self.memory)}
+
+    def score(self, state, partner=None):
+        columns = 80 if partner is None else partner.shape[1]
+        return state["mean"].expand(-1, columns).clone()
+
+
+class _Neighbourly(_Bleeder):
+    """Reads the rest of its batch."""
+
+    def adapt(self, support: Support):
+        return {"mean": support.rating - support.rating.mean()}
+
+    def score(self, state, partner=None):
+        return state["mean"].sum(1, keepdim=True).expand(-1, 80).clone()
+
+
+class _Positional(_Neighbourly):
+    """Knows its place in the batch."""
+
+    def adapt(self, support: Support):
+        return {"mean": torch.arange(len(support)).float()[:, None]}
+
+
+class _PaddingReader(_Neighbourly):
+    """Divides by the padded width."""
+
+    def adapt(self, support: Support):
+        return {"mean": support.rating.mean(1, keepdim=True)}
+
+
+class _Scribbler(_Neighbourly):
+    """Writes into its input."""
+
+    def adapt(self, support: Support):
+        support.rating.mul_(2.0)
+        return {"mean": support.rating}
+
+
+class _Endless(_Neighbourly):
+    """Divides by the number of shots, also when there are none."""
+
+    def adapt(self, support: Support):
+        return {"mean": support.rating.sum(1, keepdim=True) / support.count()[:, None]}
+
+
+class _Ordered(_Neighbourly):
+    """Trusts the first row more, where order means nothing."""
+
+    def adapt(self, support: Support):
+        return {"mean": support.rating[:, :1]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"),
+    [
+        (_Bleeder, "state_does_not_bleed"),
+        (_Neighbourly, "a_batch_equals_its_tasks"),
+        (_Positional, "task_order_does_not_matter"),
+        (_PaddingReader, "padding_changes_nothing"),
+        (_Scribbler, "inputs_are_untouched"),
+        (_Endless, "zero_shots_are_finite"),
+        (_Ordered, "support_order_does_not_matter"),
+    ],
+)
+def test_each_law_catches_its_breaker(oracle, kind, law):
+    split = oracle("interaction", "rating")
+    with pytest.raises(laws.LawBroken):
+        getattr(laws, law)(kind(), split.world, split.test.support(5))

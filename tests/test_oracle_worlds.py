@@ -1,0 +1,126 @@
+"""Worlds whose right answer is known: what every method must reach, and what none can."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from baselines import METHODS
+from benchmark.evaluation.evaluate import evaluate, validator
+from benchmark.evaluation.references import reference
+from benchmark.reporting.statistics import Bootstrap
+from benchmark.running.methods import build, entry
+
+NOT_PERSONAL = ("random", "popularity", "item_mean", "bias")  # their order of partners reads no support
+PERSONAL = [name for name in METHODS if name not in NOT_PERSONAL]
+
+
+def _fit(split, name):
+    return build(entry(name)).fit(split.world, split.seed, validator(split))
+
+
+def _auc(split, learner, k):
+    """AUC of each test task over every partner outside its pool, by its parity; ties count half."""
+    scores = learner.score(learner.adapt(split.test.support(k))).detach().double()
+    even = torch.arange(split.world.n_partners) % 2 == 0
+    likes = even == (split.test.entity % 2 == 0)[:, None]
+    outside = torch.ones_like(likes).scatter(1, split.test.pool_partner, False)
+    above = (scores[:, :, None] > scores[:, None, :]).double() + 0.5 * (scores[:, :, None] == scores[:, None, :]).double()
+    pairs = (likes & outside)[:, :, None] & (~likes & outside)[:, None, :]
+    return (above * pairs).sum((1, 2)) / pairs.sum((1, 2))
+
+
+def test_the_two_kinds_of_users_are_told_apart_by_support_alone(oracle):
+    split = oracle("checkerboard", "ranking")
+    assert split.world.entity_features.width == 0
+    assert split.world.partner_features.width == 0
+
+
+@pytest.mark.parametrize("goal", ["ranking", "rating"])
+@pytest.mark.parametrize("name", PERSONAL)
+def test_checkerboard_is_solved_at_five_shots(oracle, name, goal):
+    split = oracle("checkerboard", goal)
+    auc = _auc(split, _fit(split, name), 5)
+    assert auc.mean().item() == pytest.approx(1.0, abs=1e-9), f"{(auc < 1).sum()} of {len(auc)} tasks are below 1"
+
+
+@pytest.mark.parametrize("goal", ["ranking", "rating"])
+@pytest.mark.parametrize("name", METHODS)
+def test_checkerboard_is_a_coin_at_zero_shots(oracle, name, goal):
+    """One order for everyone: right for one kind of user to just the extent that it is wrong for the other."""
+    split = oracle("checkerboard", goal)
+    if build(entry(name)).unsupported(split.world):
+        pytest.skip("n/a at this goal")
+    learner = _fit(split, name)
+    scores = learner.score(learner.adapt(split.test.support(0))).detach().double()
+    even = torch.arange(split.world.n_partners) % 2 == 0
+    above = (scores[:, even, None] > scores[:, None, ~even]).double() + 0.5 * (scores[:, even, None] == scores[:, None, ~even]).double()
+    auc_of_even = above.mean((1, 2))
+    if name == "random":
+        assert auc_of_even.mean().item() == pytest.approx(0.5, abs=0.03)
+        return
+    assert torch.equal(scores, scores[:1].expand_as(scores)), "zero-shot scores differ between users nobody knows"
+    both = torch.stack([auc_of_even[0], 1 - auc_of_even[0]])
+    assert both.mean().item() == 0.5
+    personal = _auc(split, learner, 0)
+    assert abs(personal.mean().item() - 0.5) < 0.2
+
+
+def test_on_an_additive_world_nothing_beats_bias(oracle):
+    split = oracle("additive", "rating")
+    tasks = len(split.test)
+    mae = {}
+    for name in METHODS:
+        if not build(entry(name)).unsupported(split.world):
+            found = evaluate(_fit(split, name), split.board, split.world, split.test)
+            mae[name] = found.columns["mae"].reshape(len(found.shots), tasks)[1:].mean(0)
+    bootstrap = Bootstrap([0] * tasks)
+    for name, values in mae.items():
+        gap = bootstrap.intervals(np.stack([values - mae["bias"]], 1))[0]
+        assert gap.high >= -0.005, f"{name} beats the truth by {-gap.mean:.4f}: look for the leak"
+        if name != "bias":
+            assert gap.mean > -0.005
+    assert min(mae, key=lambda name: mae[name].mean()) == "bias" or min(v.mean() for v in mae.values()) > mae["bias"].mean() - 0.005
+    floor = (2 / np.pi) ** 0.5  # the mean absolute value of the noise
+    assert mae["bias"].mean() == pytest.approx(floor, abs=0.08)
+
+
+@pytest.mark.parametrize("name", ["als", "maml"])
+def test_on_an_interaction_world_personal_methods_beat_bias(oracle, name):
+    split = oracle("interaction", "rating")
+    ours = evaluate(_fit(split, name), split.board, split.world, split.test)
+    bias = evaluate(_fit(split, "bias"), split.board, split.world, split.test)
+    assert ours.mean("mae", 10) < 0.6 * bias.mean("mae", 10)
+
+
+def test_als_fold_in_is_the_ridge_solution(oracle):
+    split = oracle("interaction", "rating")
+    learner = _fit(split, "als")
+    support = split.test.support(10)
+    u = learner.adapt(support)["u"].numpy()
+    for t in range(5):
+        v = learner.factors[support.partner[t, support.mask[t]]].double().numpy()
+        left = (learner.bias.residual(support) - learner.bias.entity(support))[t, support.mask[t]].double().numpy()
+        wanted = np.linalg.solve(v.T @ v + learner.damping * np.eye(v.shape[1]), v.T @ left)
+        np.testing.assert_allclose(u[t], wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("goal", ["ranking", "rating"])
+def test_references_frame_every_table(oracle, goal):
+    split = oracle("interaction", goal)
+    chance = reference("chance", split.board, split.world, split.test)
+    best = reference("oracle", split.board, split.world, split.test)
+    metric = split.board.metric
+    sign = 1 if split.board.higher_is_better else -1
+    assert sign * best.area(metric) > sign * chance.area(metric)
+    assert best.area(metric) == (1.0 if goal == "ranking" else 0.0)
+
+
+def test_random_reaches_the_analytic_chance_row(oracle):
+    split = oracle("interaction", "ranking")
+    random = evaluate(_fit(split, "random"), split.board, split.world, split.test)
+    chance = reference("chance", split.board, split.world, split.test)
+    for metric in ("ndcg@10", "recall@10", "mrr@10"):
+        error = random.columns[metric].std() / len(split.test) ** 0.5
+        assert random.mean(metric, 1) == pytest.approx(chance.mean(metric, 1), abs=4 * error)
