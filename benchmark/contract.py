@@ -29,15 +29,21 @@ class TensorRecord:
     """A frozen record of tensors that moves between devices as one."""
 
     def to(self, device: torch.device | str) -> Self:
-        """The same record on `device`; a record that is already there is returned as it is."""
-        moved = {
-            field.name: value.to(device) if isinstance(value, Tensor | TensorRecord) else value
-            for field in fields(self)
-            for value in [getattr(self, field.name)]
-        }
-        if all(moved[field.name] is getattr(self, field.name) for field in fields(self)):
-            return self
-        return type(self)(**moved)
+        """The same record on `device`."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def clone(self) -> Self:
+        """A record of copies, for someone who might write into it."""
+        return self._each(torch.Tensor.clone)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = change(value)
+            elif isinstance(value, TensorRecord):
+                values[name] = value._each(change)
+        return type(self)(**values)
 
 
 @dataclass(frozen=True, eq=False)

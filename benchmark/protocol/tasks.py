@@ -36,7 +36,7 @@ class Tasks(TensorRecord):
         mask = torch.zeros_like(self.pool_partner, dtype=torch.bool)
         mask[:, :shots] = True
         return Support(
-            self.entity,
+            self.entity.clone(),
             self.pool_partner * mask,
             self.pool_rating * mask,
             self.pool_time * mask,

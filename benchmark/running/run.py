@@ -74,10 +74,11 @@ def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Tab
             record = _record(one, made, found, fitted - started, time.perf_counter() - fitted)
             return record, _rows(found)
         method = methods.build(cell.entry)
-        reason = method.unsupported(made.world)
+        reason = method.unsupported(made.world.clone())
         if reason is not None:
             return _record(one, made, status="unsupported", reason=reason), None
-        learner = method.fit(made.world, one.seed, validator(made))
+        # A copy: what a method writes into its world may reach neither the harness nor the next method.
+        learner = method.fit(made.world.clone(), one.seed, validator(made))
         fitted = time.perf_counter()
         found = evaluate(learner, made.board, made.world, made.test)
         record = _record(one, made, found, fitted - started, time.perf_counter() - fitted, parameters=learner.parameters())

@@ -1,0 +1,1 @@
+"""Methods and files that cheat or break."""

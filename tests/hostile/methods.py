@@ -1,0 +1,95 @@
+"""Methods that break the contract, one way each; the harness must say so and go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import torch
+
+from benchmark.contract import Learner, Method, World
+
+
+class _Constant(Learner):
+    def __init__(self, world: World, value: float = 0.0, dtype: torch.dtype = torch.float32, columns: int | None = None) -> None:
+        self.columns, self.value, self.dtype = columns or world.n_partners, value, dtype
+
+    def adapt(self, support):
+        return {"nothing": support.rating[:, :0]}
+
+    def score(self, state, partner=None):
+        columns = self.columns if partner is None else partner.shape[1]
+        return torch.full((len(state["nothing"]), columns), self.value, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class ConstantScorer(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world)
+
+
+@dataclass(frozen=True)
+class ReturnsNaN(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world, float("nan"))
+
+
+@dataclass(frozen=True)
+class ReturnsInfinity(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world, float("inf"))
+
+
+@dataclass(frozen=True)
+class WrongShape(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world, columns=world.n_partners - 1)
+
+
+@dataclass(frozen=True)
+class WrongDtype(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Raises(Method):
+    def fit(self, world, seed, validate):
+        raise RuntimeError("a matrix is singular\nand more lines follow")
+
+
+@dataclass(frozen=True)
+class Dies(Method):
+    """As if the system had killed it for want of memory."""
+
+    def fit(self, world, seed, validate):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Slow(Method):
+    seconds: float = 0.3
+
+    def fit(self, world, seed, validate):
+        time.sleep(self.seconds)
+        return _Constant(world)
+
+
+@dataclass(frozen=True)
+class Scribbler(Method):
+    """Writes into the world it was lent; the next method of this seed must not see it."""
+
+    def fit(self, world, seed, validate):
+        world.ratings.rating.zero_()
+        return _Constant(world)
+
+
+class NoDataclass(Method):
+    def fit(self, world, seed, validate):
+        return _Constant(world)
+
+
+class NotAMethod:
+    pass

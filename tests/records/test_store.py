@@ -1,0 +1,102 @@
+"""Cells are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from benchmark.errors import BenchmarkError
+from benchmark.records import store as module
+from benchmark.records.schema import CellRecord
+from benchmark.records.store import CellStore, write_atomic
+from tests.records.make import record
+
+ROWS = pa.table({"task": [0, 1], "k": [0, 0], "mae": [0.5, 0.25]})
+
+
+def test_a_cell_comes_back_as_it_was(tmp_path):
+    store = CellStore(tmp_path)
+    written = store.write(record(), ROWS)
+    assert store.read(written.key) == written
+    assert store.rows(written) == ROWS.to_pydict()
+    assert store.records() == [written]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".parquet"])
+@pytest.mark.parametrize("damage", ["cut", "edit", "remove"])
+def test_a_torn_cell_is_no_cell(tmp_path, suffix, damage):
+    store = CellStore(tmp_path)
+    written = store.write(record(), ROWS)
+    path = store.path(written.key).with_suffix(suffix)
+    content = path.read_bytes()
+    if damage == "remove":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-10])
+    else:
+        path.write_bytes(content.replace(b"seed_index", b"seed_indeX") if suffix == ".json" else content[:20] + b"!" + content[21:])
+    assert store.read(written.key) is None
+    assert store.records() == []
+
+
+def test_a_cell_moved_to_anothers_place_is_no_cell(tmp_path):
+    store = CellStore(tmp_path)
+    written = store.write(record(), ROWS)
+    other = store.path((*written.key[:2], "better_method", 0))
+    other.parent.mkdir(parents=True)
+    for suffix in (".json", ".parquet"):
+        store.path(written.key).with_suffix(suffix).rename(other.with_suffix(suffix))
+    assert store.records() == []
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "..", ".", "a/b", "a\\b", "x" * 40 + ":Y", "<b>|`", "\n"])
+def test_no_name_leaves_the_folder(tmp_path, name):
+    store = CellStore(tmp_path / "runs")
+    path = store.path(("board", "data", name, 0))
+    assert path.resolve().is_relative_to(tmp_path / "runs" / "cells" / "board" / "data")
+    written = store.write(record(method=name), ROWS)
+    assert store.records() == [written]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    store = CellStore(tmp_path)
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(BenchmarkError, match=r"cannot write cell .*seed-0\.json \(No space left on device\); free some space"):
+        store.write(record(), ROWS)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    write_atomic(target, b"old")
+    monkeypatch.setattr(module.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_of_a_killed_writer_are_swept_and_young_ones_kept(tmp_path):
+    store = CellStore(tmp_path)
+    folder = store.path(record().key).parent
+    folder.mkdir(parents=True)
+    old, young = folder / f"{module.PART}old", folder / f"{module.PART}young"
+    old.write_bytes(b"x")
+    young.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    store.sweep()
+    assert list(folder.iterdir()) == [young]
+
+
+@pytest.mark.parametrize("change", [{"status": "great"}, {"schema_version": 2}, {"fit_seconds": -1}, {"surprise": 1}, {"rows_sha256": 3}])
+def test_the_schema_refuses(change):
+    with pytest.raises(ValidationError):
+        CellRecord.model_validate(record().model_dump() | change)

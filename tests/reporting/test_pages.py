@@ -1,0 +1,116 @@
+"""Records in, pages out, byte for byte; and what a page does with records that do not fit."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.reporting.markdown import EXPORT_KEYS, export, page, plain, text
+from benchmark.reporting.tables import tables
+from tests.records.make import FACTS, record
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "user-rating.md"
+LEVEL = {"bias": 0.72, "item_mean": 0.78, "item_knn": 0.72, "maml": 0.70, "chance": 0.9, "oracle": 0.0, "bad|`<b>name": 0.8}
+TASKS = 60
+
+
+def _rows(one):
+    luck = np.random.default_rng(one.identity.seed_index)
+    task = luck.normal(0, 0.05, TASKS)
+    level = LEVEL[one.identity.method]
+    mine = np.random.default_rng(sum(map(ord, one.identity.method))).normal(0, 0.01, TASKS)
+    curve = [level + (0 if k == 0 else -0.01 * k if level else 0) + (task + mine if level else 0 * task) for k in FACTS.shots]
+    mae = np.concatenate(curve).tolist()
+    return {
+        "task": list(range(TASKS)) * 3,
+        "k": np.repeat(FACTS.shots, TASKS).tolist(),
+        "mae": mae,
+        "rmse": [1.2 * x for x in mae],
+        "ndcg@5-rated": [1 - x for x in mae],
+    }
+
+
+def _records():
+    cells = [record(method, seed, TASKS) for method in LEVEL for seed in (0, 1)]
+    cells.append(record("popularity", 0, TASKS, "unsupported", "it predicts no rating"))
+    cells.append(record("popularity", 1, TASKS, "unsupported", "it predicts no rating"))
+    cells.append(record("broken", 0, TASKS))
+    cells.append(record("broken", 1, TASKS, "failed", "the loss is nan at step 25 with learning rate 1"))
+    cells.append(record("half", 0, TASKS))
+    return cells
+
+
+def test_golden():
+    got = page(tables(_records(), _rows))
+    assert got == GOLDEN.read_text()
+
+
+def test_the_order_of_records_changes_nothing():
+    shuffled = _records()
+    random.Random(0).shuffle(shuffled)
+    assert page(tables(shuffled, _rows)) == page(tables(_records(), _rows))
+
+
+def test_what_a_table_says():
+    table = tables(_records(), _rows)[0]
+    by_name = {row.method: row for row in [*table.rows, *table.references]}
+    assert table.rows[0].method == "maml"
+    assert by_name["maml"].rank == (1, 1)
+    assert by_name["maml"].beats_trivial is True
+    assert by_name["bad|`<b>name"].beats_trivial is False
+    assert by_name["bias"].beats_trivial is None
+    assert by_name["chance"].gain == 0.0
+    assert by_name["oracle"].gain == 1.0
+    assert by_name["maml"].area["mae"].mean == pytest.approx(np.mean([0.69, 0.65]), abs=0.02)
+    assert by_name["popularity"].note == "n/a: it predicts no rating"
+    assert by_name["broken"].note == "failed (seed 1, 1 of 2 cells): the loss is nan at step 25 with learning rate 1"
+    assert by_name["half"].note == "incomplete: 1 of 2 seeds have run"
+    assert all(by_name[name].curves is None for name in ("popularity", "broken", "half"))
+
+
+def test_text_and_page_hold_every_method():
+    table = tables(_records(), _rows)[0]
+    for shown in (text(table), page([table])):
+        assert "k=5" in shown
+        assert "failed (seed 1" in shown.replace("\\(", "(")
+
+
+def test_export_has_a_row_a_number():
+    rows = list(export(tables(_records(), _rows)[0]))
+    assert all(tuple(row) == EXPORT_KEYS for row in rows)
+    assert len(rows) == len(LEVEL) * (3 * 3 + 1)
+    one = next(row for row in rows if row["method"] == "bias" and row["metric"] == "mae" and row["k"] == 5)
+    assert one["low"] < one["mean"] < one["high"]
+    assert (one["n_tasks"], one["n_seeds"]) == (2 * TASKS, 2)
+    json.dumps(rows, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"), [({"fingerprint": "f" * 64}, "run with fingerprint"), ({"protocol": "2"}, "run with protocol")]
+)
+def test_two_splits_never_share_a_table(change, wanted):
+    with pytest.raises(BenchmarkError, match=wanted):
+        tables([*_records(), record("other", 0, TASKS, **change)], _rows)
+
+
+def test_another_harness_is_told():
+    table = tables([*_records(), record("maml", 0, TASKS, harness_sha256="e" * 64)][1:], _rows)
+    assert any("another version of the harness" in line for line in text(table[0]).splitlines())
+
+
+def test_few_tasks_make_no_table_and_some_make_a_marked_one():
+    assert "No table: fewer than 30 test tasks." in page(tables([record("bias", 0, 20)], _rows))
+    low = tables([record(name, 0, TASKS) for name in ("bias", "maml")], _rows)[0]
+    assert "Low power: fewer than 100 test tasks." in page([low])
+
+
+@pytest.mark.parametrize("name", ["a|b", "`x`", "<script>alert(1)</script>", "[x](http://y)", "a\nb", "*b*", "\x1b[31m", "a\\|b"])
+def test_names_are_shown_harmlessly(name):
+    shown = plain(name)
+    assert not set("|`<>\n\x1b") & set(shown)
+    assert "](" not in shown

@@ -1,0 +1,211 @@
+"""`run` as a user types it: finished cells stay, broken methods fail alone, numbers repeat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.records.store import CellStore
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = "tests.hostile.methods"
+FAST = ("--board", "user-ranking", "--board", "user-rating", "--dataset", "ml-latest-small")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _command(out: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "benchmark", "run", *FAST, "--out", str(out), *arguments]
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "COLDSTART_DATA"}
+    return kept | {"COLDSTART_CACHE": str(cache)}
+
+
+def _run(cache: Path, out: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        _command(out, *arguments), cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def _methods(*names: str) -> list[str]:
+    return [part for name in names for part in ("--method", name)]
+
+
+def _cells(out: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p.relative_to(out)): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(out.glob("cells/**/seed-*.json"))}
+
+
+def _numbers(out: Path) -> dict[str, bytes]:
+    parquet = {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.glob("cells/**/*.parquet"))}
+    return parquet | {p.name: p.read_bytes() for p in sorted((out / "leaderboards").glob("*.md"))}
+
+
+def test_killed_in_the_middle_and_started_again(cache, tmp_path):
+    chosen = [*_methods("popularity", "bias", f"{HOSTILE}:Slow"), "--seeds", "4", "--workers", "2"]
+    _run(cache, tmp_path / "whole", *chosen)
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        _command(out, *chosen),
+        cwd=ROOT,
+        env=_environment(cache),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while len(_cells(out)) < 8 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = _cells(out)
+    total = len(_cells(tmp_path / "whole"))
+    assert 8 <= len(before) < total, "the kill came too late to test anything"
+    again = _run(cache, out, *chosen)
+    after = _cells(out)
+    assert {name: after[name] for name in before} == before, "a finished cell was done again"
+    assert f"{total} cells: {len(before)} done before" in again.stderr
+    assert len(after) == total
+    assert _numbers(out) == _numbers(tmp_path / "whole")
+    assert not [p for p in out.rglob(".part-*") if time.time() - p.stat().st_mtime > 60]
+
+
+def test_numbers_do_not_depend_on_workers_or_on_the_order_of_cells(cache, tmp_path):
+    names = ("maml", "item_knn", "als", "prototypical_network", "random")
+    quick = ["--set", "maml.steps=40", "--set", "prototypical_network.steps=40", "--seeds", "2"]
+    _run(cache, tmp_path / "one", *_methods(*names), *quick, "--workers", "1")
+    _run(cache, tmp_path / "three", *_methods(*reversed(names)), *quick, "--workers", "3")
+    one, three = _numbers(tmp_path / "one"), _numbers(tmp_path / "three")
+    assert one == three
+    assert len(one) == 2 * 2 * (len(names) + 2) + 2
+
+
+def test_two_runs_at_once_share_the_work(cache, tmp_path):
+    chosen = [*_methods("bias", f"{HOSTILE}:Slow"), "--seeds", "3", "--workers", "1"]
+    both = [
+        subprocess.Popen(_command(tmp_path, *chosen), cwd=ROOT, env=_environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    assert len(_cells(tmp_path)) == len(CellStore(tmp_path).records()) == 2 * 3 * 4
+
+
+def test_broken_methods_fail_alone_and_say_why(cache, tmp_path):
+    broken = {
+        "ReturnsNaN": "score() returned nan for task 0, partner 0",
+        "ReturnsInfinity": "score() returned inf",
+        "WrongShape": "wanted a tensor of shape (109, 9742)",
+        "WrongDtype": "score() returned torch.float64",
+        "Raises": "RuntimeError: a matrix is singular",
+        "Dies": "was killed by SIGKILL",
+    }
+    names = [f"{HOSTILE}:{name}" for name in broken]
+    done = _run(cache, tmp_path, "--seeds", "1", *_methods(*names, "popularity", f"{HOSTILE}:ConstantScorer"), code=1)
+    ranking = [line for line in done.stderr.splitlines() if line.startswith("user-ranking/")]
+    for name, reason in broken.items():
+        assert any(f":{name}/" in line and reason in line for line in ranking), (name, ranking)
+    table = done.stdout.split("user-rating on")[0]
+    assert "failed (seed 0, 1 of 1 cells): RuntimeError: a matrix is singular" in table
+    assert "nan" not in "".join(line for line in table.splitlines() if line.lstrip().startswith(("1", "2", "3", "—")))
+    rows = {cells[1]: cells[2:8] for line in table.splitlines() if (cells := line.split()) and len(cells) > 8}
+    assert rows["tests.hostile.methods:ConstantScorer"] == rows["chance"], "a constant scorer is chance"
+    again = _run(cache, tmp_path, "--seeds", "1", *_methods(f"{HOSTILE}:Raises", "popularity"), code=1)
+    assert "8 cells: 6 done before, 2 to run" in again.stderr, "what failed is tried again, what is done is not"
+
+
+def test_what_a_method_writes_into_its_world_stays_with_it(cache, tmp_path):
+    _run(cache, tmp_path / "alone", *_methods("popularity"), "--seeds", "1", "--workers", "1")
+    _run(cache, tmp_path / "after", *_methods(f"{HOSTILE}:Scribbler", "popularity"), "--seeds", "1", "--workers", "1")
+    name = "cells/user-ranking/ml-latest-small/popularity/seed-0.parquet"
+    assert _numbers(tmp_path / "after")[name] == _numbers(tmp_path / "alone")[name]
+
+
+def test_fresh_does_it_again(cache, tmp_path):
+    _run(cache, tmp_path, *_methods("bias"), "--seeds", "1")
+    before, numbers = _cells(tmp_path), _numbers(tmp_path)
+    _run(cache, tmp_path, *_methods("bias"), "--seeds", "1", "--fresh")
+    assert all(_cells(tmp_path)[name][0] > stamp for name, (stamp, _) in before.items())
+    assert _numbers(tmp_path) == numbers
+
+
+def test_a_changed_field_is_another_row(cache, tmp_path):
+    done = _run(cache, tmp_path, *_methods("bias"), "--set", "bias.entity_damping=50", "--seeds", "1")
+    assert "bias[entity_damping=50]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--board", "user-rankin"], "no board is called 'user-rankin'; known: user-ranking, user-rating"),
+        (["--dataset", "ml-2m"], "no data set is called 'ml-2m'; known: ml-latest-small, ml-100k, ml-1m"),
+        (["--dataset", "ml-1m"], "data set 'ml-1m' is not here; get it with `python -m benchmark data fetch ml-1m`"),
+        (["--method", "mamll"], "no method is called 'mamll'; known: random, popularity"),
+        (["--method", "no.such:Thing"], "cannot import 'no'"),
+        (["--method", f"{HOSTILE}:Absent"], "'Absent' in tests.hostile.methods is no subclass of benchmark.Method"),
+        (["--method", f"{HOSTILE}:NotAMethod"], "'NotAMethod' in tests.hostile.methods is no subclass"),
+        (["--method", f"{HOSTILE}:NoDataclass"], "is not a dataclass"),
+        (["--method", "maml", "--set", "maml.inner_stepps=3"], "no field is called 'inner_stepps'; known: width, inner_steps"),
+        (
+            ["--method", "maml", "--set", "maml.inner_steps=many"],
+            "field 'inner_steps' is set to 'many'; wanted something like its default 3",
+        ),
+        (["--method", "maml", "--set", "inner_steps"], "wanted METHOD.FIELD=VALUE"),
+        (["--method", "bias", "--set", "maml.inner_steps=1"], "no chosen method is called 'maml'"),
+        (["--seeds", "9"], "has 5 seeds, and 9 were asked for"),
+        (["--workers", "0"], "--workers got 0; wanted 1 or more"),
+        (["--device", "tpu"], "--device got 'tpu'; wanted cpu or cuda"),
+        (["--all"], "--all means every board"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_code_2(cache, tmp_path, arguments, sentence):
+    base = [sys.executable, "-m", "benchmark", "run", "--board", "user-ranking", "--out", str(tmp_path / "out"), *arguments]
+    done = subprocess.run(base, cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists(), "a refused command leaves nothing"
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(cache, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = _run(cache, tmp_path / "file" / "out", *_methods("bias"), code=1)
+    assert "cannot make the folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_edited_board_refuses_to_run(cache, tmp_path):
+    text = (ROOT / "leaderboards/boards/user-rating.toml").read_text()
+    edited = tmp_path / "edited.toml"
+    edited.write_text(text.replace("relevant_from = 4.0", "relevant_from = 3.5"))
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "run",
+        "--board",
+        str(edited),
+        "--method",
+        "bias",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "this split has fingerprint" in done.stderr
+    assert not list((tmp_path / "o").rglob("*.parquet"))
