@@ -59,7 +59,7 @@ def write(folder: Path, dataset: Dataset) -> None:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        log.warning("parsed columns were not cached in %s: %s", folder, error)
+        log.warning("parsed columns were not cached in %s (%s); free some space or set COLDSTART_CACHE", folder, error.strerror)
 
 
 def read(folder: Path, entry: Source) -> Dataset | None:

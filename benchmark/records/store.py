@@ -44,22 +44,15 @@ class CellStore:
     def write(self, record: CellRecord, rows: pa.Table | None) -> CellRecord:
         """Writes a cell whole; returns the record with its parquet's hash filled in."""
         path = self.path(record.key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if rows is not None:
-                buffer = io.BytesIO()
-                pq.write_table(rows, buffer, compression="zstd")
-                content = buffer.getvalue()
-                record = record.model_copy(update={"rows_sha256": hashlib.sha256(content).hexdigest()})
-                write_atomic(path.with_suffix(".parquet"), content)
-            else:
-                path.with_suffix(".parquet").unlink(missing_ok=True)
-            write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
-        except OSError as error:
-            raise BenchmarkError(
-                f"cannot write cell {path} ({error.strerror or error}); free some space or give another --out, "
-                "then run the same command again: finished cells are kept"
-            ) from None
+        if rows is not None:
+            buffer = io.BytesIO()
+            pq.write_table(rows, buffer, compression="zstd")
+            content = buffer.getvalue()
+            record = record.model_copy(update={"rows_sha256": hashlib.sha256(content).hexdigest()})
+            write_atomic(path.with_suffix(".parquet"), content)
+        else:
+            path.with_suffix(".parquet").unlink(missing_ok=True)
+        write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
         return record
 
     def read(self, key: Key) -> CellRecord | None:
@@ -125,21 +118,36 @@ def _quoted(name: str) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all, also when the power goes."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
+    """The file appears whole or not at all, also when the power goes. Makes its folder.
+
+    Raises BenchmarkError where the disk is full or the folder cannot be written.
+    """
     try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.chmod(part, 0o644)
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
+        _sync(path.parent)
+    except OSError as error:
+        raise BenchmarkError(
+            f"cannot write {path} ({error.strerror or error}); free some space or give another folder, then run the "
+            "same command again: finished cells are kept"
+        ) from None
+
+
+def _sync(folder: Path) -> None:
+    """Makes a rename outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

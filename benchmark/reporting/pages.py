@@ -26,7 +26,6 @@ def render(out: Path, to: Path | None = None, made: list[Table] | None = None) -
     if not made:
         raise UsageError(f"there are no finished cells under '{out}'; run `python -m benchmark run --all` or give another --out")
     folder = to or out / "leaderboards"
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for board in sorted({table.board for table in made}):
         path = folder / f"{board}.md"

@@ -59,10 +59,12 @@ def run(request: Request) -> int:
     finally:
         outcomes.close()
         progress.end()
-    _show(made, request)
     bad = [one for one in progress.ended if one.status in ("failed", "lost")]
-    for one in bad:
-        print(f"{_label(one.cell)}: {one.status}: {one.reason}", file=sys.stderr)
+    try:
+        _show(made, request)
+    finally:
+        for one in bad:
+            print(f"{_label(one.cell)}: {one.status}: {one.reason}", file=sys.stderr)
     return 1 if bad else 0
 
 
