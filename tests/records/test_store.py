@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(BenchmarkError, match=r"cannot write .*seed-0\.json \(No space left on device\); free some space"):
+    with pytest.raises(BenchmarkError, match=r"cannot write .*seed-0\.parquet \(No space left on device\); free some space"):
         store.write(record(), ROWS)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
