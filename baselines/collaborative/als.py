@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
 
 CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
@@ -45,7 +46,7 @@ class ALS(Method):
         bias, rows, ranks = DampedBias.fit(world), world.ratings, world.goal == "ranking"
         generator = torch.Generator().manual_seed(seed)
         v = (torch.randn(world.n_partners, self.factors, generator=generator) * 0.1).to(world.device)
-        target = taste(rows.rating, world, self.dislike) if ranks else _residual(world, bias)
+        target = taste(rows.rating, world, self.dislike) if ranks else bias.warm_residual(world)
         by_entity = _Side(rows.entity, rows.partner, target, world.n_entities)
         by_partner = _Side(rows.partner, rows.entity, target, world.n_partners)
         damping = self.ranking_damping if ranks else self.damping
@@ -55,20 +56,6 @@ class ALS(Method):
         liked = rows.partner[rows.rating >= world.relevant_from]
         share = torch.bincount(liked, minlength=world.n_partners).float() / rows.entity.unique().numel()
         return _Learner(self, world, v, v.T @ v, damping, unobserved, bias, self.prior * share)
-
-
-def taste(rating: Tensor, world: World, dislike: float) -> Tensor:
-    """What a rating says for `ranking`: 1 for the highest, falling to 1 - dislike for the lowest."""
-    low, high = world.rating_range
-    return 1 - dislike * (high - rating) / (high - low)
-
-
-def _residual(world: World, bias: DampedBias) -> Tensor:
-    rows = world.ratings
-    left = rows.rating - bias.mean - bias.partner[rows.partner]
-    n = torch.bincount(rows.entity, minlength=world.n_entities).float() + bias.entity_damping
-    b = torch.zeros_like(n).index_add_(0, rows.entity, left) / n
-    return left - b[rows.entity]
 
 
 class _Side:

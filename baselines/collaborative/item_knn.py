@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
 
 BLOCK = 1024  # partners whose likenesses are computed at once
@@ -42,25 +43,11 @@ class ItemKNN(Method):
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         bias, rows = DampedBias.fit(world), world.ratings
         ranks = world.goal == "ranking"
-        value = taste(rows.rating, world, self.dislike) if ranks else _residual(world, bias)
+        value = taste(rows.rating, world, self.dislike) if ranks else bias.warm_residual(world)
         rated = _matrix(world, torch.ones_like(value))
         index, likeness = _neighbours(_matrix(world, value), rated, self.neighbours, self.shrink)
         liked = _matrix(world, (rows.rating >= world.relevant_from).float()).mean(0)
         return _Learner(self, world, bias, index, likeness, liked)
-
-
-def taste(rating: Tensor, world: World, dislike: float) -> Tensor:
-    """a(r): 1 for the highest rating, falling to 1 - dislike for the lowest."""
-    low, high = world.rating_range
-    return 1 - dislike * (high - rating) / (high - low)
-
-
-def _residual(world: World, bias: DampedBias) -> Tensor:
-    """r - mu - b_e - b_p of the warm rows: [N]."""
-    rows = world.ratings
-    left = rows.rating - bias.mean - bias.partner[rows.partner]
-    n = torch.bincount(rows.entity, minlength=world.n_entities).float() + bias.entity_damping
-    return left - (torch.zeros_like(n).index_add_(0, rows.entity, left) / n)[rows.entity]
 
 
 def _matrix(world: World, value: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ The outer gradient passes through the inner steps (second order). The model scor
 f(p) = z_p . u + c + b_p with z_p its embedding. The fast weights are the entity's whole model; the
 table z and b_p are slow, since an inner step can only move the rows that the support touches.
 
-`ranking`: the inner loss is logistic, its label the rating on a scale from `rated` to 1 (to have
-rated at all says that the partner is of her kind), the outer one a softmax over the catalogue.
+`ranking`: the inner loss is logistic, its label a(r) on a line from 1 - dislike for the
+lowest rating to 1 for the highest; the outer one a softmax over the catalogue.
 `rating`: both are squared errors, and f is the residual over the damped bias model.
 
 Meta-trained on a mix of k that includes 0, where the answer is theta itself.
@@ -36,6 +36,7 @@ from baselines.nn.meta_training import (
     meta_train,
     squared_error,
 )
+from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
 from benchmark.protocol.tasks import Episode, TaskSampler
 
@@ -46,7 +47,7 @@ class MAML(Method):
     inner_steps: int = 3
     inner_rate: float = 0.1  # `ranking`
     rating_inner_rate: float = 0.02  # `rating`, whose errors are larger than a probability's
-    rated: float = 0.2  # `ranking`: the inner label of the lowest rating; the highest has 1
+    dislike: float = 0.8  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
     second_order: bool = True  # False drops the gradient of the inner gradient
     scale: float = 0.1  # of the embeddings at the start
     steps: int = 400
@@ -79,8 +80,7 @@ class MAML(Method):
 def target_of(method: MAML, world: World, bias: DampedBias, support: Support) -> Tensor:
     """What the inner loss aims at, [T, K]: how much it was liked, or the residual over the bias model."""
     if world.goal == "ranking":
-        low, high = world.rating_range
-        return method.rated + (1 - method.rated) * (support.rating - low) / (high - low)
+        return taste(support.rating, world, method.dislike)
     return bias.residual(support) - bias.entity(support)
 
 

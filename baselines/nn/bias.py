@@ -47,6 +47,13 @@ class DampedBias:
         """rating - mu - b_p of the support, 0 where masked: [T, K]."""
         return (support.rating - self.mean - self.partner[support.partner]) * support.mask
 
+    def warm_residual(self, world: World) -> Tensor:
+        """r - mu - b_e - b_p of the warm rows: [N]."""
+        rows = world.ratings
+        left = rows.rating - self.mean - self.partner[rows.partner]
+        n = torch.bincount(rows.entity, minlength=world.n_entities).float() + self.entity_damping
+        return left - (torch.zeros_like(n).index_add_(0, rows.entity, left) / n)[rows.entity]
+
     def entity(self, support: Support) -> Tensor:
         """b_e: [T, 1]."""
         total = self.residual(support).sum(1, keepdim=True)

@@ -70,10 +70,13 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
 def validator(split: Split) -> Callable[[Learner], float]:
     """Scores a learner on the validation tasks by the board's own metric; higher is better."""
     later = tuple(k for k in split.board.shots if k >= 1)
-    board = replace(split.board, shots=later)
+    # Only what validation needs is bound: the function goes to the method, and test tasks must not go with it.
+    return _validator(replace(split.board, shots=later), split.world, split.validation)
 
+
+def _validator(board: Board, world: World, tasks: Tasks) -> Callable[[Learner], float]:
     def validate(learner: Learner) -> float:
-        area = evaluate(learner, board, split.world, split.validation).area(board.metric)
+        area = evaluate(learner, board, world, tasks).area(board.metric)
         return area if board.higher_is_better else -area
 
     return validate
