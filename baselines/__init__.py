@@ -13,5 +13,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "item_knn": ("baselines.collaborative.item_knn:ItemKNN", {}),
     "als": ("baselines.collaborative.als:ALS", {}),
     "maml": ("baselines.gradient.maml:MAML", {}),
+    "fomaml": ("baselines.gradient.maml:MAML", {"second_order": False}),
+    "anil": ("baselines.gradient.anil:ANIL", {}),
+    "meta_sgd": ("baselines.gradient.meta_sgd:MetaSGD", {}),
+    "reptile": ("baselines.gradient.reptile:Reptile", {}),
     "prototypical_network": ("baselines.metric.prototypical_network:PrototypicalNetwork", {}),
 }

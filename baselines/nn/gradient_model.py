@@ -1,0 +1,136 @@
+"""What gradient meta-learners share: partners as vectors, a network to adapt, its losses, its learner.
+
+    f(e, p) = net(z_p; phi_e) + b_p
+
+z_p is a partner's embedding, phi_e the weights adapted to e from theta, b_p a partner's offset.
+
+`ranking`: inner loss logistic, its label a(r) on a line from 1 - dislike for the lowest rating to 1
+for the highest; outer loss a softmax over the catalogue; b_p starts at log popularity.
+`rating`: both losses squared errors; f is the residual over the damped bias model.
+
+The embeddings and b are slow: an inner step can only move the rows that the support touches, and
+those are never asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from baselines.nn.bias import DampedBias
+from baselines.nn.features import PartnerEncoder
+from baselines.nn.inner_loop import Weights, forward, initial
+from baselines.nn.meta_training import catalogue_softmax, log_popularity, squared_error
+from baselines.nn.taste import taste
+from benchmark.contract import Learner, State, Support, World
+from benchmark.protocol.tasks import Episode
+
+NUMBERS_AT_ONCE = 64_000_000  # activations held while a catalogue is scored
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network: width of the embeddings, hidden layers, how embeddings start, the inner label."""
+
+    width: int
+    hidden: tuple[int, ...]
+    scale: float
+    dislike: float
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Every learned number at one moment."""
+
+    z: Tensor  # [n_partners, width]
+    theta: Weights
+    rates: tuple[Tensor, ...]  # learned inner rates, if the method learns them
+    b: Tensor  # [n_partners]
+
+
+class GradientModel(nn.Module):
+    """The learned numbers and the two losses."""
+
+    def __init__(self, world: World, shape: Shape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.world, self.shape = world, shape
+        self.bias = DampedBias.fit(world)
+        self.encoder = PartnerEncoder(world, shape.width, shape.scale, generator)
+        start = initial((shape.width, *shape.hidden), generator, shape.scale)
+        self.theta = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in start])
+        self.rates = nn.ParameterList()
+        ranks = world.goal == "ranking"
+        self.b = nn.Parameter(log_popularity(world) if ranks else torch.zeros(world.n_partners, device=world.device))
+
+    def now(self) -> Snapshot:
+        """The numbers as they are, attached to the graph."""
+        return Snapshot(self.encoder(), tuple(self.theta), tuple(self.rates), self.b)
+
+    def frozen(self) -> Snapshot:
+        """A copy of the numbers, for a learner to keep."""
+        with torch.no_grad():
+            one = self.now()
+            return Snapshot(one.z.clone(), tuple(w.clone() for w in one.theta), tuple(r.clone() for r in one.rates), one.b.clone())
+
+    def wrong(self, one: Snapshot, support: Support) -> Callable[[Tensor], Tensor]:
+        """d L / d f of the inner loss, summed over the support's rows: [T, K] -> [T, K]."""
+        if self.world.goal == "ranking":
+            label = taste(support.rating, self.world, self.shape.dislike)
+            return lambda f: (f.sigmoid() - label) * support.mask
+        left = self.bias.residual(support) - self.bias.entity(support) - one.b[support.partner]
+        return lambda f: (f - left) * support.mask
+
+    def outer_loss(self, one: Snapshot, phi: Weights, episode: Episode) -> Tensor:
+        """The loss of the adapted weights on the query."""
+        if self.world.goal == "ranking":
+            return catalogue_softmax(forward(phi, one.z)[0] + one.b, episode, self.world)
+        near = forward(phi, one.z[episode.query_partner])[0] + one.b[episode.query_partner]
+        base = self.bias.predict(self.bias.entity(episode.support), episode.query_partner)
+        return squared_error(base + near, episode)
+
+
+Adapt = Callable[[Snapshot, Support], Weights]
+
+
+@dataclass(frozen=True, eq=False)
+class GradientLearner(Learner):
+    """A fitted gradient method: `rule` makes phi of a snapshot and a support."""
+
+    model: GradientModel
+    one: Snapshot
+    rule: Adapt
+
+    def adapt(self, support: Support) -> State:
+        """phi, where it differs from theta, and b_e."""
+        with torch.no_grad():
+            phi = self.rule(self.one, support)
+        own = {f"phi_{i}": w for i, (w, t) in enumerate(zip(phi, self.one.theta, strict=True)) if w is not t}
+        return {**{name: w.expand(len(support), -1, -1) for name, w in own.items()}, "entity": self.model.bias.entity(support)}
+
+    def score(self, state: State, partner: Tensor | None = None) -> Tensor:
+        with torch.no_grad():
+            tasks = len(state["entity"])
+            first = next((i for i in range(len(self.one.theta)) if f"phi_{i}" in state), len(self.one.theta) - 2)
+            z = forward((*self.one.theta[:first], *self.one.theta[-2:]), self.one.z)[1][-1]  # the layers that all tasks share
+            deep = first < len(self.one.theta) - 2
+            if partner is None or not deep:  # a linear head scores the catalogue in one product
+                scores = self._by_chunks(state, first, lambda _: z, tasks, len(z)) + self.one.b
+                scores = scores if partner is None else scores.gather(1, partner)
+            else:
+                scores = self._by_chunks(state, first, lambda part: z[partner[part]], tasks, partner.shape[1]) + self.one.b[partner]
+            return scores if self.model.world.goal == "ranking" else scores + self.model.bias.predict(state["entity"], partner)
+
+    def _by_chunks(self, state: State, first: int, inputs: Callable[[slice], Tensor], tasks: int, columns: int) -> Tensor:
+        """net(inputs; phi) for so many tasks at once that their activations fit."""
+        size = max(1, NUMBERS_AT_ONCE // (columns * max((1, *self.model.shape.hidden[first // 2 :]))))
+        found = []
+        for part in (slice(at, at + size) for at in range(0, tasks, size)):
+            phi = tuple(state[f"phi_{i}"][part] if f"phi_{i}" in state else self.one.theta[i] for i in range(first, len(self.one.theta)))
+            found.append(forward(phi, inputs(part))[0].expand(len(state["entity"][part]), -1))
+        return torch.cat(found) if found else torch.zeros(0, columns, device=self.one.z.device)
+
+    def parameters(self) -> int:
+        return sum(w.numel() for w in (self.one.z, *self.one.theta, *self.one.rates, self.one.b))
