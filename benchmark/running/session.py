@@ -23,6 +23,7 @@ from benchmark.running import methods, plan
 from benchmark.running.executors import local
 from benchmark.running.executors.local import Outcome
 from benchmark.running.plan import Cell, Plan
+from benchmark.running.run import split
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ def run(request: Request) -> int:
     """Runs the cells that are not done, then prints and leaves the leaderboards; returns the exit code."""
     made, workers = _plan(request), _workers(request)
     store = CellStore(request.out)
-    _writable(request.out)
-    store.sweep()
-    todo = [cell for cell in made.cells if request.fresh or not cell.is_done(store.read(cell.key))]
+    wanted = [cell for cell in made.cells if request.fresh or not cell.is_done(store.read(cell.key))]
+    todo, refused = _sound(wanted)
     if request.fresh:
         for cell in todo:
             store.remove(cell.key)
-    progress = Progress(len(made.cells), len(made.cells) - len(todo), sys.stderr)
+    if refused and not todo:
+        raise BenchmarkError("\n".join(refused))
+    _writable(request.out)
+    store.sweep()
+    progress = Progress(len(todo), len(made.cells) - len(wanted) + len(todo), sys.stderr)
     outcomes = local.run(todo, request.out, workers, request.device)
     try:
         for outcome in outcomes:
@@ -63,9 +67,39 @@ def run(request: Request) -> int:
     try:
         _show(made, request)
     finally:
-        for one in bad:
-            print(f"{_label(one.cell)}: {one.status}: {one.reason}", file=sys.stderr)
-    return 1 if bad else 0
+        for line in [*_reasons(bad), *refused]:
+            print(line, file=sys.stderr)
+    return 1 if bad or refused else 0
+
+
+def _sound(todo: list[Cell]) -> tuple[list[Cell], list[str]]:
+    """The cells whose split can be made, and one sentence for each data set or board that is at fault.
+
+    Also leaves the parsed columns in the cache, where the workers find them.
+    """
+    refused: dict[tuple[str, str], str] = {}
+    checked: set[tuple[str, str]] = set()
+    for cell in todo:
+        where = (cell.board, cell.identity.dataset)
+        if where not in checked:
+            checked.add(where)
+            try:
+                split(cell.board, cell.identity.dataset, cell.identity.seed_index, cell.data_dir, "cpu")
+            except BenchmarkError as error:
+                refused[where] = str(error)
+    split.cache_clear()
+    return [cell for cell in todo if (cell.board, cell.identity.dataset) not in refused], list(dict.fromkeys(refused.values()))
+
+
+def _reasons(bad: list[Outcome]) -> list[str]:
+    """A line for each thing that went wrong; cells that share it are counted."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for one in bad:
+        groups.setdefault((one.status, one.reason), []).append(one)
+    return [
+        f"{_label(ones[0].cell)}{f' and {len(ones) - 1} more' if len(ones) > 1 else ''}: {status}: {reason}"
+        for (status, reason), ones in groups.items()
+    ]
 
 
 def _plan(request: Request) -> Plan:
@@ -123,13 +157,13 @@ def _label(cell: Cell) -> str:
 class Progress:
     """Cells done, running, failed and the time left: one live line on a terminal, plain lines in a pipe."""
 
-    def __init__(self, total: int, done: int, stream: TextIO) -> None:
+    def __init__(self, todo: int, total: int, stream: TextIO) -> None:
         self.ended: list[Outcome] = []
-        self._total, self._kept, self._stream = total, done, stream
+        self._total, self._kept, self._stream = total, total - todo, stream
         self._running: dict[tuple[str, str, str, int], str] = {}
         self._live = stream.isatty()
         self._started = time.monotonic()
-        stream.write(f"{total} cells: {done} done before, {total - done} to run\n")
+        stream.write(f"{total} cells: {total - todo} done before, {todo} to run\n")
 
     def show(self, outcome: Outcome) -> None:
         key = outcome.cell.key

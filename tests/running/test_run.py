@@ -158,7 +158,7 @@ def test_a_changed_field_is_another_row(cache, tmp_path):
         (["--method", f"{HOSTILE}:Absent"], "'Absent' in tests.hostile.methods is no subclass of benchmark.Method"),
         (["--method", f"{HOSTILE}:NotAMethod"], "'NotAMethod' in tests.hostile.methods is no subclass"),
         (["--method", f"{HOSTILE}:NoDataclass"], "is not a dataclass"),
-        (["--method", "maml", "--set", "maml.inner_stepps=3"], "no field is called 'inner_stepps'; known: width, inner_steps"),
+        (["--method", "maml", "--set", "maml.inner_stepps=3"], "no field is called 'inner_stepps'; known: width, hidden, inner_steps"),
         (
             ["--method", "maml", "--set", "maml.inner_steps=many"],
             "field 'inner_steps' is set to 'many'; wanted something like its default 3",
@@ -187,25 +187,45 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(cache, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_an_edited_board_refuses_to_run(cache, tmp_path):
-    text = (ROOT / "leaderboards/boards/user-rating.toml").read_text()
-    edited = tmp_path / "edited.toml"
-    edited.write_text(text.replace("relevant_from = 4.0", "relevant_from = 3.5"))
+def _on_board(cache: Path, board: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         "-m",
         "benchmark",
         "run",
         "--board",
-        str(edited),
-        "--method",
-        "bias",
-        "--seeds",
-        "1",
+        str(board),
+        *_methods("bias", "item_mean"),
         "--out",
-        str(tmp_path / "o"),
+        str(out),
+        *arguments,
     ]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("relevant_from = 4.0", "relevant_from = 3.5", "this split has fingerprint"),
+        ("shots = [0, 1, 2, 5, 10, 20]", "shots = [0, 3000]", "needs entities with 3005 rows or more"),
+    ],
+)
+def test_a_board_that_cannot_be_is_one_sentence(cache, tmp_path, old, new, sentence):
+    text = (ROOT / "leaderboards/boards/user-rating.toml").read_text()
+    edited = tmp_path / "edited.toml"
+    edited.write_text(text.replace(old, new))
+    done = _on_board(cache, edited, tmp_path / "out")
     assert done.returncode == 1
-    assert "this split has fingerprint" in done.stderr
-    assert not list((tmp_path / "o").rglob("*.parquet"))
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_archive_is_one_sentence_and_spares_the_other_data(cache, tmp_path):
+    whole = (ROOT / "benchmark/data/embedded/ml-latest-small.zip").read_bytes()
+    (tmp_path / "ml-100k.zip").write_bytes(whole[: len(whole) // 2])
+    done = _on_board(cache, ROOT / "leaderboards/boards/user-rating.toml", tmp_path / "out", "--data-dir", str(tmp_path), "--seeds", "1")
+    assert done.returncode == 1
+    assert done.stderr.count("ml-100k.zip cannot be read as a zip") == 1
+    assert "user-rating on ml-latest-small" in done.stdout
+    assert not list((tmp_path / "out").glob("cells/*/ml-100k"))
