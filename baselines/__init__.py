@@ -17,5 +17,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "anil": ("baselines.gradient.anil:ANIL", {}),
     "meta_sgd": ("baselines.gradient.meta_sgd:MetaSGD", {}),
     "reptile": ("baselines.gradient.reptile:Reptile", {}),
+    "matching_network": ("baselines.metric.matching_network:MatchingNetwork", {}),
     "prototypical_network": ("baselines.metric.prototypical_network:PrototypicalNetwork", {}),
 }

@@ -71,6 +71,37 @@ def catalogue_softmax(scores: Tensor, episode: Episode, world: World) -> Tensor:
     return -(log_p.sum(1) / liked.sum(1).clamp(min=1)).sum() / (liked.sum(1) > 0).sum().clamp(min=1)
 
 
+class Negatives:
+    """Candidates drawn for a step, for methods that cannot afford to score the catalogue in training.
+
+    Drawn with replacement in proportion to (ratings + 1)^0.75; each score is lowered by the log of
+    its expected count, which makes the sampled softmax consistent with the whole one (Yoshua Bengio
+    and Jean-Sebastien Senecal 2008, Adaptive Importance Sampling to Accelerate Training of a Neural
+    Probabilistic Language Model).
+    """
+
+    def __init__(self, world: World, n: int, seed: int) -> None:
+        counts = torch.bincount(world.ratings.partner, minlength=world.n_partners).float()
+        self._share = (counts + 1).pow(0.75)
+        self._log_expected = (self._share / self._share.sum() * n).log()
+        self._generator = torch.Generator(world.device).manual_seed(seed)
+        self._world, self._n = world, n
+
+    def draw(self) -> Tensor:
+        """The step's candidates: [n] int64."""
+        return torch.multinomial(self._share, self._n, replacement=True, generator=self._generator)
+
+    def softmax(self, drawn: Tensor, of_drawn: Tensor, of_query: Tensor, episode: Episode) -> Tensor:
+        """`catalogue_softmax` from scores [T, n] of the drawn partners and [T, Q] of the query's."""
+        liked = (episode.query_mask & (episode.query_rating >= self._world.relevant_from)).float()
+        withheld = torch.zeros(len(of_drawn), self._world.n_partners, dtype=torch.bool, device=drawn.device)
+        withheld.scatter_(1, episode.pool, True)
+        others = (of_drawn - self._log_expected[drawn]).masked_fill(withheld[:, drawn], -torch.inf)
+        log_p = of_query - torch.logaddexp(others.logsumexp(1, keepdim=True), of_query)
+        total = (torch.where(liked > 0, log_p, 0.0).sum(1) / liked.sum(1).clamp(min=1)).sum()
+        return -total / (liked.sum(1) > 0).sum().clamp(min=1)
+
+
 def squared_error(predicted: Tensor, episode: Episode) -> Tensor:
     """Mean over tasks of the mean squared error over the query [T, Q]."""
     gap = (predicted - episode.query_rating).square() * episode.query_mask

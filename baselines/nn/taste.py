@@ -7,7 +7,7 @@ from torch import Tensor
 from benchmark.contract import World
 
 
-def taste(rating: Tensor, world: World, dislike: float) -> Tensor:
+def taste(rating: Tensor, world: World, dislike: float | Tensor) -> Tensor:
     """a(r): 1 for the highest rating, falling in a line to 1 - dislike for the lowest."""
     low, high = world.rating_range
     return 1 - dislike * (high - rating) / (high - low)
