@@ -19,4 +19,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "reptile": ("baselines.gradient.reptile:Reptile", {}),
     "matching_network": ("baselines.metric.matching_network:MatchingNetwork", {}),
     "prototypical_network": ("baselines.metric.prototypical_network:PrototypicalNetwork", {}),
+    "ridge_head": ("baselines.amortised.ridge_head:RidgeHead", {}),
+    "set_encoder": ("baselines.amortised.set_encoder:SetEncoder", {}),
 }

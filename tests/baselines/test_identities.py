@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from baselines.amortised.ridge_head import solve
 from baselines.collaborative.als import ALS, _Side
 from baselines.metric.prototypical_network import Space, prototypes
 from baselines.nn.bias import DampedBias
@@ -24,6 +26,20 @@ def test_a_prototype_of_one_row_is_that_row():
     assert torch.equal(both[1, 0], z[4])
     assert torch.equal(both[1, 1], prior[1])
     assert torch.equal(both[2, 1], z[5])
+
+
+def test_the_ridge_head_is_the_ridge_solution():
+    luck = torch.Generator().manual_seed(2)
+    x, y = torch.randn(2, 5, 3, generator=luck, dtype=torch.float64), torch.randn(2, 5, generator=luck, dtype=torch.float64)
+    x[1, 3:], y[1, 3:] = 0.0, 0.0  # masked rows
+    prior, damping = torch.randn(3, generator=luck, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    got = solve(x, y, prior, damping)
+    for t, rows in ((0, 5), (1, 3)):
+        design, left = x[t, :rows].numpy(), (y[t, :rows] - x[t, :rows] @ prior).numpy()
+        wanted = prior.numpy() + np.linalg.solve(design.T @ design + 0.7 * np.eye(3), design.T @ left)
+        np.testing.assert_allclose(got[t].numpy(), wanted, rtol=1e-10)
+    nothing = solve(x * 0, y * 0, prior, damping)
+    torch.testing.assert_close(nothing, prior.expand(2, -1))
 
 
 def test_bias_is_the_damped_closed_form(oracle):

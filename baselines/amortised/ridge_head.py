@@ -1,0 +1,82 @@
+"""Ridge head: a differentiable closed-form solver is the learner (R2-D2).
+
+Each entity's head is the ridge solution on its support, around a learned prior vector u_0,
+
+    u_e = u_0 + X' (X X' + damping I)^-1 (y - X u_0),    f(e, p) = z_p . u_e + b_p
+
+X [K, width] holds the embeddings of the support, y its labels: scale a(r) + shift with a(r) on a line
+from 1 - dislike to 1 (`ranking`; scale, shift and dislike learned), or the residual over the damped
+bias model (`rating`). Embeddings, u_0 and damping are trained through the solver, by a softmax over
+the catalogue or by squared error. The system solved is K x K (Woodbury), whatever the width. At zero
+shots u_e = u_0.
+
+Luca Bertinetto, Joao Henriques, Philip Torr and Andrea Vedaldi (2019), Meta-Learning with
+Differentiable Closed-Form Solvers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.taste import taste
+from baselines.nn.vector_model import VectorLearner, VectorModel
+from benchmark.contract import Learner, Method, Support, World
+from benchmark.protocol.tasks import Episode, TaskSampler
+
+
+@dataclass(frozen=True)
+class RidgeHead(Method):
+    width: int = 32
+    damping: float = 5.0  # where the learned one starts
+    scale: float = 0.3  # of the embeddings at the start
+    steps: int = 400
+    tasks_per_step: int = 256
+    learning_rate: float = 0.01
+    evaluate_every: int = 25
+    patience: int = 4
+
+    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
+        model = _Model(self, world, torch.Generator().manual_seed(seed))
+
+        def loss(episode: Episode) -> Tensor:
+            z = model.encoder()
+            return model.loss(z, encode(model, z, episode.support, model.prior, model.numbers), episode)
+
+        def learner() -> Learner:
+            with torch.no_grad():
+                prior, numbers = model.prior.clone(), model.numbers.clone()
+                z, b = model.encoder().clone(), model.b.clone()
+            own = prior.numel() + numbers.numel()
+            return VectorLearner(world, model.bias, z, b, lambda z, support: encode(model, z, support, prior, numbers), own)
+
+        schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+
+
+class _Model(VectorModel):
+    def __init__(self, method: RidgeHead, world: World, generator: torch.Generator) -> None:
+        super().__init__(world, method.width, method.scale, generator)
+        self.prior = nn.Parameter(torch.zeros(method.width, device=world.device))
+        # log damping, scale, shift, dislike
+        start = [torch.tensor(method.damping).log().item(), 1.0, 0.0, 1.0]
+        self.numbers = nn.Parameter(torch.tensor(start, device=world.device))
+
+
+def encode(model: _Model, z: Tensor, support: Support, prior: Tensor, numbers: Tensor) -> Tensor:
+    """u_e, [T, width], by one K x K solve a task."""
+    log_damping, scale, shift, dislike = numbers
+    y = scale * taste(support.rating, model.world, dislike) + shift if model.world.goal == "ranking" else model.left(support)
+    return solve(z[support.partner] * support.mask[:, :, None], y * support.mask, prior, log_damping.exp())
+
+
+def solve(x: Tensor, y: Tensor, prior: Tensor, damping: Tensor) -> Tensor:
+    """argmin_u |x u - y|^2 + damping |u - prior|^2 of each task: x [T, K, d], zeros where masked, y [T, K]."""
+    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    wrong = y - x @ prior
+    weight = torch.linalg.solve_ex(x @ x.mT + damping * eye, wrong[:, :, None]).result
+    return prior + (x.mT @ weight).squeeze(2)
