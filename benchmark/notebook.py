@@ -20,7 +20,7 @@ from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import EXPORT_KEYS, export
 from benchmark.reporting.tables import tables
 from benchmark.running import plan
-from benchmark.running.executors import local
+from benchmark.running.executors import inline, local
 
 
 def load_board(board: str, dataset: str, seed: int = 0, data_dir: str | Path | None = None) -> Split:
@@ -45,13 +45,15 @@ def run(
 ) -> pd.DataFrame:
     """Runs what is not yet done under `out` and returns the board's numbers, one row a number.
 
-    No method named means all. Raises BenchmarkError, naming cell and reason, where a cell fails.
+    No method named means all. One worker is this process itself; more are spawned, so a script then
+    needs its `if __name__ == "__main__":`. The numbers are the same. Raises BenchmarkError, naming cell and reason, where a cell fails.
     """
     entries = plan.known_methods(list(methods), [])
     made = plan.make([board], [dataset], entries, seeds, device, Path(data_dir) if data_dir else None)
     store = CellStore(Path(out))
     todo = [cell for cell in made.cells if not cell.is_done(store.read(cell.key))]
-    bad = [one for one in local.run(todo, store.root, workers, device) if one.status in ("failed", "lost")]
+    outcomes = inline.run(todo, store.root, device) if workers == 1 else local.run(todo, store.root, workers, device)
+    bad = [one for one in outcomes if one.status in ("failed", "lost")]
     if bad:
         raise BenchmarkError(f"{len(bad)} cells failed; the first, {'/'.join(map(str, bad[0].cell.key))}: {bad[0].reason}")
     frame = results(out)

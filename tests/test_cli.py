@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -111,6 +112,35 @@ def test_the_same_from_python(finished):
     assert len(pd_row) == 1
     assert 0.2 < pd_row["mean"].item() < 0.5
     assert set(benchmark.results(finished)["board"]) == {"user-ranking"}
+
+
+def test_this_process_and_a_worker_give_the_same_numbers(finished, tmp_path):
+    chosen = {"methods": ["item_mean", "popularity"], "seeds": 2}
+    here = benchmark.run("user-ranking", "ml-latest-small", out=tmp_path, **chosen)
+    there = benchmark.run("user-ranking", "ml-latest-small", out=finished, **chosen)
+    assert here.equals(there)
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("cells/**/*.parquet"))
+    assert files
+    assert all((tmp_path / path).read_bytes() == (finished / path).read_bytes() for path in files)
+
+
+def test_a_script_without_a_main_guard_runs(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import benchmark\n"
+        "frame = benchmark.run('user-rating', 'ml-latest-small', methods=['bias'], seeds=1, out='runs')\n"
+        "print(len(frame))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 3 * (3 * 6 + 1)
 
 
 def test_an_unknown_name_of_the_package():
