@@ -19,6 +19,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "reptile": ("baselines.gradient.reptile:Reptile", {}),
     "matching_network": ("baselines.metric.matching_network:MatchingNetwork", {}),
     "prototypical_network": ("baselines.metric.prototypical_network:PrototypicalNetwork", {}),
+    "relation_network": ("baselines.metric.relation_network:RelationNetwork", {}),
     "ridge_head": ("baselines.amortised.ridge_head:RidgeHead", {}),
     "set_encoder": ("baselines.amortised.set_encoder:SetEncoder", {}),
 }

@@ -32,6 +32,7 @@ from baselines.nn.meta_training import (
     meta_train,
     squared_error,
 )
+from baselines.nn.taste import liked
 from benchmark.contract import Learner, Method, State, Support, World
 from benchmark.protocol.tasks import Episode, TaskSampler
 
@@ -93,13 +94,6 @@ class _Model(nn.Module):
 
     def space(self) -> Space:
         return Space(self.encoder(), self.prior, self.b, self.contrast, self.spread)
-
-
-def liked(world: World, bias: DampedBias, support: Support) -> Tensor:
-    """Which support rows are of class +: [T, K] bool."""
-    if world.goal == "ranking":
-        return support.rating >= world.relevant_from
-    return bias.residual(support) - bias.entity(support) > 0
 
 
 def prototypes(space: Space, positive: Tensor, support: Support) -> Tensor:
