@@ -12,52 +12,28 @@ Alex Nichol, Joshua Achiam and John Schulman (2018), On First-Order Meta-Learnin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from baselines.nn.gradient_model import GradientLearner, GradientModel, Shape, Snapshot
+from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel
 from baselines.nn.inner_loop import Weights, descend
-from baselines.nn.meta_training import Schedule, meta_train
-from benchmark.contract import Learner, Method, Support, World
-from benchmark.protocol.tasks import Episode, TaskSampler
+from benchmark.contract import Support
+from benchmark.protocol.tasks import Episode
 
 
 @dataclass(frozen=True)
-class Reptile(Method):
-    width: int = 32
-    hidden: tuple[int, ...] = ()
-    inner_steps: int = 3
-    inner_rate: float = 0.1  # `ranking`
-    rating_inner_rate: float = 0.02  # `rating`
-    dislike: float = 0.8
-    scale: float = 0.1
-    steps: int = 400
-    tasks_per_step: int = 256
-    learning_rate: float = 0.01
-    evaluate_every: int = 25
-    patience: int = 4
+class Reptile(GradientMethod):
+    def rule(self, model: GradientModel) -> Adapt:
+        rates = [self.rate(model.world)] * len(model.theta)
+        return lambda one, support: descend(one.theta, one.z[support.partner], model.wrong(one, support), rates, self.inner_steps)
 
-    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
-        model = GradientModel(world, Shape(self.width, self.hidden, self.scale, self.dislike), torch.Generator().manual_seed(seed))
-        rate = self.inner_rate if world.goal == "ranking" else self.rating_inner_rate
-
-        def adapt(one: Snapshot, support: Support) -> Weights:
-            rates = [rate] * len(one.theta)
-            return descend(one.theta, one.z[support.partner], model.wrong(one, support), rates, self.inner_steps)
-
-        def loss(episode: Episode) -> Tensor:
-            one = model.now()
-            with torch.no_grad():
-                end, seen = adapt(one, whole_task(episode)), adapt(one, episode.support)
-            return model.outer_loss(one, seen, episode) + towards(one.theta, end)
-
-        schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        return meta_train(
-            model.parameters(), TaskSampler(world, seed), loss, lambda: GradientLearner(model, model.frozen(), adapt), validate, schedule
-        )
+    def loss(self, model: GradientModel, rule: Adapt, episode: Episode) -> Tensor:
+        one = model.now()
+        with torch.no_grad():
+            end, seen = rule(one, whole_task(episode)), rule(one, episode.support)
+        return model.outer_loss(one, seen, episode) + towards(one.theta, end)
 
 
 def whole_task(episode: Episode) -> Support:

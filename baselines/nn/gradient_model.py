@@ -14,6 +14,7 @@ those are never asked for.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,22 +24,12 @@ from torch import Tensor, nn
 from baselines.nn.bias import DampedBias
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.inner_loop import Weights, forward, initial
-from baselines.nn.meta_training import catalogue_softmax, log_popularity, squared_error
+from baselines.nn.meta_training import Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, State, Support, World
-from benchmark.protocol.tasks import Episode
+from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.protocol.tasks import Episode, TaskSampler
 
 NUMBERS_AT_ONCE = 64_000_000  # activations held while a catalogue is scored
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The network: width of the embeddings, hidden layers, how embeddings start, the inner label."""
-
-    width: int
-    hidden: tuple[int, ...]
-    scale: float
-    dislike: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +45,12 @@ class Snapshot:
 class GradientModel(nn.Module):
     """The learned numbers and the two losses."""
 
-    def __init__(self, world: World, shape: Shape, generator: torch.Generator) -> None:
+    def __init__(self, world: World, method: GradientMethod, generator: torch.Generator) -> None:
         super().__init__()
-        self.world, self.shape = world, shape
+        self.world, self.method = world, method
         self.bias = DampedBias.fit(world)
-        self.encoder = PartnerEncoder(world, shape.width, shape.scale, generator)
-        start = initial((shape.width, *shape.hidden), generator, shape.scale)
+        self.encoder = PartnerEncoder(world, method.width, method.scale, generator)
+        start = initial((method.width, *method.hidden), generator, method.scale)
         self.theta = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in start])
         self.rates = nn.ParameterList()
         ranks = world.goal == "ranking"
@@ -78,7 +69,7 @@ class GradientModel(nn.Module):
     def wrong(self, one: Snapshot, support: Support) -> Callable[[Tensor], Tensor]:
         """d L / d f of the inner loss, summed over the support's rows: [T, K] -> [T, K]."""
         if self.world.goal == "ranking":
-            label = taste(support.rating, self.world, self.shape.dislike)
+            label = taste(support.rating, self.world, self.method.dislike)
             return lambda f: (f.sigmoid() - label) * support.mask
         left = self.bias.residual(support) - self.bias.entity(support) - one.b[support.partner]
         return lambda f: (f - left) * support.mask
@@ -125,7 +116,7 @@ class GradientLearner(Learner):
 
     def _by_chunks(self, state: State, first: int, inputs: Callable[[slice], Tensor], tasks: int, columns: int) -> Tensor:
         """net(inputs; phi) for so many tasks at once that their activations fit."""
-        size = max(1, NUMBERS_AT_ONCE // (columns * max((1, *self.model.shape.hidden[first // 2 :]))))
+        size = max(1, NUMBERS_AT_ONCE // (columns * max((1, *self.model.method.hidden[first // 2 :]))))
         found = []
         for part in (slice(at, at + size) for at in range(0, tasks, size)):
             phi = tuple(state[f"phi_{i}"][part] if f"phi_{i}" in state else self.one.theta[i] for i in range(first, len(self.one.theta)))
@@ -134,3 +125,45 @@ class GradientLearner(Learner):
 
     def parameters(self) -> int:
         return sum(w.numel() for w in (self.one.z, *self.one.theta, *self.one.rates, self.one.b))
+
+
+@dataclass(frozen=True)
+class GradientMethod(Method):
+    """The hyperparameters and the fit that gradient methods share; each brings its rule."""
+
+    width: int = 32
+    hidden: tuple[int, ...] = ()
+    inner_steps: int = 3
+    inner_rate: float = 0.1  # `ranking`
+    rating_inner_rate: float = 0.02  # `rating`, whose errors are larger than a probability's
+    dislike: float = 0.8  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
+    scale: float = 0.1  # of the embeddings at the start
+    steps: int = 400
+    tasks_per_step: int = 256
+    learning_rate: float = 0.01
+    evaluate_every: int = 25
+    patience: int = 4
+
+    @abstractmethod
+    def rule(self, model: GradientModel) -> Adapt:
+        """How phi comes from a snapshot and a support."""
+
+    def loss(self, model: GradientModel, rule: Adapt, episode: Episode) -> Tensor:
+        """What is meta-trained: the outer loss of the adapted weights."""
+        one = model.now()
+        return model.outer_loss(one, rule(one, episode.support), episode)
+
+    def rate(self, world: World) -> float:
+        return self.inner_rate if world.goal == "ranking" else self.rating_inner_rate
+
+    def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
+        model = GradientModel(world, self, torch.Generator().manual_seed(seed))
+        rule = self.rule(model)
+        return meta_train(
+            model.parameters(),
+            TaskSampler(world, seed),
+            lambda episode: self.loss(model, rule, episode),
+            lambda: GradientLearner(model, model.frozen(), rule),
+            validate,
+            Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience),
+        )
