@@ -9,8 +9,7 @@ a(r), which grows from 1 - dislike for the lowest rating to 1; popularity decide
 
     u_e = (w V' V + (1 - w) V_e' V_e + damping I)^-1 V_e' a(r),    s(p) = u_e . v_p + prior * share that liked p
 
-The fold-in solves the very equation of the fit, so a warm entity's own history gives her factors
-back. At zero shots u = 0: the bias model, or popularity.
+The fold-in is the fit's own half-step for an entity. At zero shots u = 0: the bias model, or popularity.
 
 Yehuda Koren, Robert Bell and Chris Volinsky (2009), Matrix Factorization Techniques for Recommender
 Systems; Yifan Hu, Yehuda Koren and Chris Volinsky (2008), Collaborative Filtering for Implicit

@@ -1,6 +1,6 @@
 """Item-kNN on the support: partners are scored by their likeness to the ones rated.
 
-likeness, shrunk where few rated both (n_ij of them), the `neighbours` highest kept for each i:
+likeness, shrunk where few rated both (n_ij of them), the `neighbours` largest |w_ij| kept for each support partner j:
 
     w_ij = x_i . x_j / (|x_i| |x_j|) * n_ij / (n_ij + shrink)
 

@@ -7,8 +7,8 @@ bias model or not). With z_p the embedding of a partner and S_c the support rows
     d_c(p) = |z_p - c_e|^2
 
 `ranking`: s(p) = d_-(p) * contrast - d_+(p) + b_p, trained by a softmax over the catalogue.
-`rating`:  r_hat = mu + b_e + b_p + spread * tanh((d_-(p) - d_+(p)) / 2), which is the expectation
-under p(+) = softmax(-d); trained by squared error.
+`rating`:  r_hat = bias model + b_p + spread * tanh((d_-(p) - d_+(p)) / 2), whose last term is the
+expectation of +-spread under p(+) = softmax(-d), and b_p a learned offset; trained by squared error.
 
 Trained episodically on a mix of k that includes 0, where both prototypes are the priors.
 

@@ -4,9 +4,10 @@
 
 z_p is a partner's embedding, phi_e the weights adapted to e from theta, b_p a partner's offset.
 
-`ranking`: inner loss logistic, its label a(r) on a line from 1 - dislike for the lowest rating to 1
-for the highest; outer loss a softmax over the catalogue; b_p starts at log popularity.
-`rating`: both losses squared errors; f is the residual over the damped bias model.
+`ranking`: inner loss logistic in net(z_p; phi) alone (to have rated a popular partner is no sign of
+taste), its label a(r) on a line from 1 - dislike for the lowest rating to 1 for the highest; outer
+loss a softmax of f over the catalogue; b_p starts at log popularity.
+`rating`: both losses squared errors of f, the residual over the damped bias model; b_p starts at 0.
 
 The embeddings and b are slow: an inner step can only move the rows that the support touches, and
 those are never asked for.

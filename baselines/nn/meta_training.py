@@ -18,7 +18,7 @@ class Schedule:
     """How long and how fast to meta-train."""
 
     steps: int
-    tasks_per_step: int
+    tasks_per_step: int  # but no more than a third of the warm entities: a batch of repeats teaches nothing new
     learning_rate: float
     evaluate_every: int
     patience: int  # evaluations without a better one before stopping
@@ -38,11 +38,12 @@ def meta_train(
     `learner` makes a learner of the weights as they are, a copy. Raises FloatingPointError, naming
     the step and the rate, where the loss is not finite.
     """
+    n_tasks = max(1, min(schedule.tasks_per_step, sampler.n_able // 3))
     optimiser = torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, foreach=True)
     best, best_score, since = learner(), -math.inf, 0
     for step in range(1, schedule.steps + 1):
         optimiser.zero_grad()
-        value = loss(sampler.sample(schedule.tasks_per_step))
+        value = loss(sampler.sample(n_tasks))
         value.backward()
         optimiser.step()
         if step % schedule.evaluate_every and step != schedule.steps:

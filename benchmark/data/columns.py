@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import shutil
 import tempfile
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,20 @@ import numpy as np
 
 from benchmark.data.catalogue import Source
 from benchmark.data.dataset import Dataset, Side, Tags
+from benchmark.files import part_prefix, sweep
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"  # raise it when a loader reads the same bytes into other columns
+
+def key(entry: Source, loader: str) -> str:
+    """What cached columns depend on: the published bytes, and the code that reads them into columns."""
+    digest = hashlib.sha256(entry.sha256.encode())
+    for module in (loader, "benchmark.data.dataset", __name__):
+        spec = util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
@@ -40,7 +52,8 @@ def write(folder: Path, dataset: Dataset) -> None:
     """A folder of .npy files that appears whole or not at all; a full disk only costs the cache."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        sweep(folder.parent)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=part_prefix()))
         try:
             digests = {}
             for name, column in _columns(dataset).items():
@@ -53,9 +66,12 @@ def write(folder: Path, dataset: Dataset) -> None:
                 "sizes": {"users": dataset.users.categorical_sizes, "items": dataset.items.categorical_sizes},
             }
             (part / "manifest.json").write_text(json.dumps(facts))
-            if folder.exists():
-                shutil.rmtree(folder)
-            part.rename(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                part.rename(folder)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process was quicker, with the same columns
+                    raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:

@@ -13,6 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,8 @@ from pathlib import Path
 from benchmark.data import columns
 from benchmark.data.catalogue import Source, source
 from benchmark.data.dataset import Dataset
-from benchmark.errors import DataError
+from benchmark.errors import DataError, UsageError
+from benchmark.files import part_prefix, sweep
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
 
@@ -41,8 +43,18 @@ def find(name: str, data_dir: Path | None = None) -> Path | None:
 
 def folders(data_dir: Path | None) -> list[Path]:
     variable = os.environ.get("COLDSTART_DATA")
+    for told, folder in (("--data-dir", data_dir), ("COLDSTART_DATA", Path(variable) if variable else None)):
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{told} names '{folder}', which is no folder; name the one that holds the archives, or leave it out")
     chosen = [data_dir] if data_dir else []
     return [*chosen, *([Path(variable)] if variable else []), EMBEDDED, cache_folder() / "archives"]
+
+
+def verify(name: str, data_dir: Path | None = None) -> None:
+    """Checks the archive that a search would find, where one is here; cached columns do not speak for it."""
+    archive = find(name, data_dir)
+    if archive is not None:
+        read_members(archive, source(name))
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
@@ -51,7 +63,8 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Raises DataError where the archive is absent, damaged, or not the published one.
     """
     entry = source(name)
-    cached = cache_folder() / "columns" / f"{name}-{columns.FORMAT}-{entry.sha256[:16]}"
+    module, function = entry.loader.split(":")
+    cached = cache_folder() / "columns" / f"{name}-{columns.key(entry, module)}"
     dataset = columns.read(cached, entry)
     if dataset is not None:
         return dataset
@@ -61,7 +74,6 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
             f"data set '{name}' is not here; looked for {entry.archive} in "
             f"{', '.join(map(str, folders(data_dir)))}; get it with `{fetch_command(name)}`"
         )
-    module, function = entry.loader.split(":")
     loader: Callable[[Mapping[str, bytes]], Dataset] = getattr(import_module(module), function)
     parsed = loader(read_members(archive, entry))
     columns.write(cached, parsed)
@@ -81,7 +93,7 @@ def read_members(archive: Path, entry: Source) -> dict[str, bytes]:
             if missing:
                 raise DataError(f"{archive} has no member {missing[0]}; it is not '{entry.name}', {_again(entry)}")
             files = {member: opened.read(member) for member in entry.members}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{archive} cannot be read as a zip ({error}); {_again(entry)}") from None
     for member, content in files.items():
         got = hashlib.sha256(content).hexdigest()
@@ -106,13 +118,18 @@ def fetch(name: str, timeout_seconds: float = 30.0) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".fetch-") as part:
-            with urllib.request.urlopen(entry.url, timeout=timeout_seconds) as answer:
-                shutil.copyfileobj(answer, part)
-            part.flush()
-            os.fsync(part.fileno())
-            read_members(Path(part.name), entry)
-            os.link(part.name, target)
+        sweep(target.parent)
+        handle, part = tempfile.mkstemp(dir=target.parent, prefix=part_prefix())
+        try:
+            with os.fdopen(handle, "wb") as opened, urllib.request.urlopen(entry.url, timeout=timeout_seconds) as answer:
+                shutil.copyfileobj(answer, opened)
+                opened.flush()
+                os.fsync(opened.fileno())
+            read_members(Path(part), entry)
+            os.chmod(part, 0o644)
+            os.replace(part, target)
+        finally:
+            Path(part).unlink(missing_ok=True)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise DataError(
             f"cannot reach {entry.url} ({getattr(error, 'reason', error)}); with a network, run the command again, "

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.contract import Learner, World
+from benchmark.contract import Learner, State, World
 from benchmark.errors import MethodError
 from benchmark.evaluation import metrics
 from benchmark.protocol.boards import Board
@@ -55,7 +55,7 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
                 support = batch.support(k)
                 # Adaptation may need gradients of its own; only the harness works without them.
                 with torch.enable_grad():
-                    state = learner.adapt(support)
+                    state = checked_state(learner.adapt(support), len(batch))
                 one.add(learner, state, batch)
             by_k.append(one)
     names = by_k[0].columns()
@@ -88,6 +88,17 @@ def batch_size(world: World) -> int:
 
 def _by_metric(shots: tuple[int, ...], found: list[dict[str, float]]) -> dict[str, dict[int, float]]:
     return {name: {k: one[name] for k, one in zip(shots, found, strict=True)} for name in found[0]}
+
+
+def checked_state(state: State, n_tasks: int) -> State:
+    """`state` if it is what can be stored for each entity: named tensors that lead with the tasks."""
+    if not isinstance(state, dict):
+        raise MethodError(f"adapt() returned {type(state).__name__}, wanted a dict of tensors")
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.shape[:1] != (n_tasks,):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise MethodError(f"adapt() returned a state whose '{name}' is {got}, wanted a tensor that leads with {n_tasks} tasks")
+    return state
 
 
 def checked(scores: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -148,6 +159,16 @@ def popularity(world: World) -> Tensor:
     return share
 
 
+def over_chance(ndcg: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(ndcg - chance) / (1 - chance) of each task, with one denominator for the cell: [T].
+
+    A task whose query ratings are all equal has nothing to gain and would be 0 / 0 alone. The mean is
+    then (mean - mean chance) / (1 - mean chance).
+    """
+    room = (1 - chance).mean()
+    return (ndcg - chance) / room if room > 0 else np.zeros_like(ndcg)
+
+
 class _Rating:
     """Errors over the query of one k, batch by batch."""
 
@@ -158,18 +179,15 @@ class _Rating:
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
         partner, rating, mask = tasks.padded_query()
         scores = checked(learner.score(state, partner), tuple(partner.shape), self._world.device)
+        # Predictions are clipped to the scale where errors are counted; clipping would tie what was ordered.
         predicted = scores.clamp(*self._world.rating_range)
-        ndcg, chance = metrics.rated_ndcg(predicted, rating, mask)
+        ndcg, chance = metrics.rated_ndcg(scores, rating, mask)
         self._parts.append({**metrics.errors(predicted, rating, mask), "ndcg": ndcg, "chance": chance})
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         found = {name: torch.cat([part[name] for part in self._parts]).cpu().numpy() for name in self._parts[0]}
         ndcg, chance = found.pop("ndcg"), found.pop("chance")
-        # One denominator for the cell: a task whose query ratings are all equal has nothing to gain
-        # and would be 0 / 0 alone. The mean is then (mean - mean chance) / (1 - mean chance).
-        room = (1 - chance).mean()
-        found["ndcg@5-rated"] = (ndcg - chance) / room if room > 0 else np.zeros_like(ndcg)
-        return found
+        return {**found, "ndcg@5-rated": over_chance(ndcg, chance)}
 
     def whole(self) -> dict[str, float]:
         return {}

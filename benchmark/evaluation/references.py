@@ -7,7 +7,7 @@ import torch
 
 from benchmark.contract import Learner, State, Support, World
 from benchmark.evaluation import metrics
-from benchmark.evaluation.evaluate import Evaluation, evaluate, popularity, relevant_partners
+from benchmark.evaluation.evaluate import Evaluation, evaluate, over_chance, popularity, relevant_partners
 from benchmark.protocol.boards import Board
 from benchmark.protocol.tasks import Tasks
 
@@ -54,9 +54,13 @@ def _ranking_chance(board: Board, world: World, tasks: Tasks) -> Evaluation:
 
 
 def _perfect(board: Board, tasks: Tasks) -> Evaluation:
-    best = {"mae": 0.0, "rmse": 0.0}
-    columns = {name: np.full(len(tasks), best.get(name, 1.0)) for name in board.metrics if name not in ("coverage@10", "popularity@10")}
-    return _at_every_k(board, len(tasks), columns, {})
+    if board.goal == "ranking":
+        columns = {name: np.ones(len(tasks)) for name in board.metrics if name not in ("coverage@10", "popularity@10")}
+        return _at_every_k(board, len(tasks), columns, {})
+    _, rating, mask = tasks.padded_query()
+    ndcg, chance = (one.cpu().numpy() for one in metrics.rated_ndcg(rating, rating, mask))
+    zero = np.zeros(len(tasks))
+    return _at_every_k(board, len(tasks), {"mae": zero, "rmse": zero, "ndcg@5-rated": over_chance(ndcg, chance)}, {})
 
 
 def _at_every_k(board: Board, n_tasks: int, columns: dict[str, np.ndarray], whole: dict[str, float]) -> Evaluation:

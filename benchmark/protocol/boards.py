@@ -6,6 +6,9 @@ answers at once.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "rating": ("mae", "rmse", "ndcg@5-rated"),
 }
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
+DECIDES = ("name", "track", "goal", "cut", "shots", "relevant_from", "metric")  # what a number depends on
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,12 @@ class Board:
     def higher_is_better(self) -> bool:
         return self.metric not in LOWER_IS_BETTER
 
+    @property
+    def sha256(self) -> str:
+        """One hash of all that decides a number; words and the count of seeds are not part of it."""
+        fields = {name: getattr(self, name) for name in DECIDES}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
     def pin(self, dataset: str) -> Pin:
         """The pin of `dataset`; a UsageError that lists the board's data sets if it has none."""
         if dataset not in self.datasets:
@@ -70,15 +80,19 @@ def board_names() -> list[str]:
 
 def load(name: str) -> Board:
     """The board called `name`, or the one in the file that `name` is the path of."""
+    shipped = board_names()
+    if not name.endswith(".toml") and name not in shipped:
+        raise UsageError(unknown("board", name, shipped))
     path = Path(name) if name.endswith(".toml") else boards_folder() / f"{name}.toml"
-    if not name.endswith(".toml") and name not in board_names():
-        raise UsageError(unknown("board", name, board_names()))
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path.name))
+        board = parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path.name))
     except FileNotFoundError:
-        raise UsageError(f"there is no board file '{path}'; boards: {', '.join(board_names())}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"board file '{path}' is not TOML: {error}; mend that line") from None
+        raise UsageError(f"there is no board file '{path}'; boards: {', '.join(shipped)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"board file '{path}' cannot be read as TOML ({error}); mend it or name another") from None
+    if board.name in shipped and path.resolve() != (boards_folder() / f"{board.name}.toml").resolve():
+        raise UsageError(f"board file '{path}' calls itself '{board.name}', which is a board of the suite; give yours another name")
+    return board
 
 
 _WANTED: dict[str, type | tuple[type, ...]] = {
@@ -93,6 +107,7 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
     "metric": str,
     "datasets": dict,
 }
+_NAME = r"[a-z0-9][a-z0-9-]{0,63}"  # it becomes a file name
 _CHOICES = {"track": ["user"], "goal": list(METRICS), "cut": ["random"]}
 
 
@@ -104,8 +119,10 @@ def parse(table: dict[str, Any], file: str) -> Board:
     for key, kind in _WANTED.items():
         if key not in table:
             raise UsageError(f"{file}: the board has no field '{key}'; every board states it")
-        if not isinstance(table[key], kind) or isinstance(table[key], bool):
+        if not isinstance(table[key], kind) or isinstance(table[key], bool) or table[key] != table[key]:
             raise UsageError(f"{file}: field '{key}' is {table[key]!r}, a value of another type was wanted")
+    if not re.fullmatch(_NAME, table["name"]):
+        raise UsageError(f"{file}: a board may not be called {table['name']!r}; wanted small letters, digits and hyphens")
     for key, choices in _CHOICES.items():
         if table[key] not in choices:
             raise UsageError(f"{file}: " + unknown(key, table[key], choices))
@@ -123,8 +140,10 @@ def _pin(name: str, pin: Any, file: str) -> Pin:
     if not isinstance(pin, dict) or set(pin) != {"seeds", "fingerprints"}:
         raise UsageError(f"{file}: [datasets.{name}] is {pin!r}; wanted the fields seeds and fingerprints")
     seeds, prints = pin["seeds"], pin["fingerprints"]
-    if not isinstance(seeds, int) or seeds < 1 or not isinstance(prints, list):
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1 or not isinstance(prints, list):
         raise UsageError(f"{file}: [datasets.{name}] wants a count of seeds and a list of fingerprints")
+    if not all(isinstance(one, str) and re.fullmatch(r"[0-9a-f]{64}", one) for one in prints):
+        raise UsageError(f"{file}: [datasets.{name}] pins what is no fingerprint; wanted 64 hexadecimal digits each")
     if prints and len(prints) != seeds:
         raise UsageError(f"{file}: [datasets.{name}] pins {len(prints)} fingerprints for {seeds} seeds")
-    return Pin(seeds, tuple(map(str, prints)))
+    return Pin(seeds, tuple(prints))

@@ -32,14 +32,14 @@ class Tasks(TensorRecord):
         return self.entity.shape[0]
 
     def support(self, shots: int) -> Support:
-        """The first `shots` rows of each pool: supports are nested."""
-        mask = torch.zeros_like(self.pool_partner, dtype=torch.bool)
-        mask[:, :shots] = True
+        """The first `shots` rows of each pool: supports are nested. At 0 shots one masked column remains."""
+        shown = slice(0, max(1, shots))
+        mask = torch.full_like(self.pool_partner[:, shown], shots > 0, dtype=torch.bool)
         return Support(
             self.entity.clone(),
-            self.pool_partner * mask,
-            self.pool_rating * mask,
-            self.pool_time * mask,
+            self.pool_partner[:, shown] * mask,
+            self.pool_rating[:, shown] * mask,
+            self.pool_time[:, shown] * mask,
             mask,
         )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from benchmark.errors import ProtocolError
 from benchmark.protocol import fingerprint as prints
 from benchmark.protocol.boards import Board
 from benchmark.protocol.cuts import random_cut
-from benchmark.protocol.seeds import derive_seed, keyed_hash
+from benchmark.protocol.seeds import derive_seed, keyed_hash, permutation
 from benchmark.protocol.tasks import Tasks
 
 Ints = NDArray[np.int64]
@@ -56,6 +56,7 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
     order = keyed_hash(derive_seed(board.name, dataset.name, "support", seed_index), entity, partner)
     validation = _tasks(board, dataset, parts.validation, order)
     test = _tasks(board, dataset, parts.test, order)
+    label = _labels(len(entities), derive_seed(board.name, dataset.name, "labels", seed_index))
     if not len(test) or not len(validation):
         raise ProtocolError(
             f"board '{board.name}' on '{dataset.name}', seed {seed_index}: {len(test)} test and {len(validation)} "
@@ -68,9 +69,9 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
         dataset.synthetic,
         seed_index,
         derive_seed(board.name, dataset.name, seed_index),
-        _world(board, dataset, warm_rows, ~cold),
-        validation,
-        test,
+        _world(board, dataset, warm_rows, ~cold, label),
+        _relabelled(validation, label),
+        _relabelled(test, label),
         counts={
             "eligible": parts.n_eligible,
             "ineligible": parts.n_ineligible,
@@ -113,16 +114,29 @@ def _tasks(board: Board, dataset: Dataset, cold: Ints, order: NDArray[np.uint64]
     )
 
 
-def _world(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], warm: NDArray[np.bool_]) -> World:
-    columns = [np.asarray(c)[warm_rows] for c in (dataset.user, dataset.item, dataset.rating, dataset.time)]
+def _labels(n: int, seed: int) -> Ints:
+    """A new id [n] for each entity of the file: there, ids rise with the day of arrival, and so would tell it."""
+    label = np.empty(n, dtype=np.int64)
+    label[permutation(seed, np.arange(n, dtype=np.int64))] = np.arange(n)
+    return label
+
+
+def _relabelled(tasks: Tasks, label: Ints) -> Tasks:
+    return replace(tasks, entity=torch.from_numpy(label[tasks.entity.numpy()]))
+
+
+def _world(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], warm: NDArray[np.bool_], label: Ints) -> World:
+    columns = [c[warm_rows] for c in (label[dataset.user], *map(np.asarray, (dataset.item, dataset.rating, dataset.time)))]
+    by_entity = np.lexsort((columns[1], columns[0]))
+    columns = [column[by_entity] for column in columns]
     partner_is_warm = np.zeros(len(dataset.items), dtype=bool)
     partner_is_warm[columns[1]] = True
     return World(
         ratings=Ratings(*map(torch.from_numpy, columns)),
         n_entities=len(dataset.users),
         n_partners=len(dataset.items),
-        entity_features=_features(dataset.users),
-        partner_features=_features(dataset.items, _tag_flags(dataset.tags, len(dataset.items), warm)),
+        entity_features=_features(dataset.users, np.argsort(label)),
+        partner_features=_features(dataset.items, np.arange(len(dataset.items)), _tag_flags(dataset.tags, len(dataset.items), warm)),
         partner_is_warm=torch.from_numpy(partner_is_warm),
         partner_domain=torch.zeros(len(dataset.items), dtype=torch.int64),
         goal=board.goal,
@@ -132,12 +146,12 @@ def _world(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], warm: N
     )
 
 
-def _features(side: Side, *more: NDArray[np.float32]) -> Features:
+def _features(side: Side, order: Ints, *more: NDArray[np.float32]) -> Features:
     multi_hot = np.concatenate([side.multi_hot, *more], axis=1)
     return Features(
-        torch.from_numpy(np.array(side.categorical)),
-        torch.from_numpy(multi_hot),
-        torch.from_numpy(np.array(side.dense)),
+        torch.from_numpy(np.asarray(side.categorical)[order]),
+        torch.from_numpy(multi_hot[order]),
+        torch.from_numpy(np.asarray(side.dense)[order]),
         side.categorical_sizes,
     )
 

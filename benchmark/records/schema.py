@@ -19,6 +19,7 @@ class Identity(Frozen):
 
     protocol: str
     board: str
+    board_sha256: Sha256  # of all that the board file decides
     dataset: str
     dataset_sha256: Sha256
     fingerprint: Sha256  # of the split

@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
-import time
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -22,11 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from benchmark import files
 from benchmark.errors import BenchmarkError
+from benchmark.files import write_atomic
 from benchmark.records.schema import CellRecord
 
 Key = tuple[str, str, str, int]  # board, dataset, method, seed index
-PART = ".part-"
 
 
 class CellStore:
@@ -56,15 +55,15 @@ class CellStore:
         return record
 
     def read(self, key: Key) -> CellRecord | None:
-        """A cell, or None where there is none, it is torn, or its parquet is not the one it names."""
+        """A cell, or None where there is none, it is torn or edited, or its parquet is not the one it names."""
         path = self.path(key)
         try:
             record = CellRecord.model_validate_json(path.read_bytes())
-            if record.rows_sha256:
+            if record.status == "ok":
                 content = path.with_suffix(".parquet").read_bytes()
-                if hashlib.sha256(content).hexdigest() != record.rows_sha256:
+                if hashlib.sha256(content).hexdigest() != record.rows_sha256 or not _agree(record, content):
                     return None
-        except (OSError, ValidationError):
+        except (OSError, ValidationError, pa.ArrowException):
             return None
         return record if record.key == key else None
 
@@ -105,49 +104,25 @@ class CellStore:
             held.release()
 
     def sweep(self) -> None:
-        """Removes what killed writers left. A writer that is still at work has a young file."""
-        for path in self.root.glob(f"**/{PART}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > 60:
-                    path.unlink()
+        """Removes what killed writers left among the cells."""
+        files.sweep(self.root / "cells")
+
+
+def _agree(record: CellRecord, content: bytes) -> bool:
+    """Whether the record says of its rows what they are: so many tasks at each k, and these means."""
+    rows = pq.read_table(io.BytesIO(content))
+    n, shots = record.n_tasks, record.board.shots
+    if rows.num_rows != n * len(shots):
+        return False
+    for metric in set(rows.column_names) & set(record.summary):
+        values = rows[metric].to_pylist()
+        for place, k in enumerate(shots):
+            mean = math.fsum(values[place * n : (place + 1) * n]) / n
+            if not math.isclose(record.summary[metric].get(k, math.nan), mean, rel_tol=1e-9, abs_tol=1e-12):
+                return False
+    return True
 
 
 def _quoted(name: str) -> str:
     safe = quote(name, safe="[]=,+ ")
     return safe.replace(".", "%2E") if safe.startswith(".") else safe
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all, also when the power goes. Makes its folder.
-
-    Raises BenchmarkError where the disk is full or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
-        try:
-            with os.fdopen(handle, "wb") as opened:
-                opened.write(content)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)
-            raise
-        _sync(path.parent)
-    except OSError as error:
-        raise BenchmarkError(
-            f"cannot write {path} ({error.strerror or error}); free some space or give another folder, then run the "
-            "same command again: finished cells are kept"
-        ) from None
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,8 +35,10 @@ def page(tables: Sequence[Table]) -> str:
         "intervals, bootstrapped over tasks. A rank is an interval: the places a method may hold given which paired "
         "differences are significant (Holm). Gain is (area - chance) / (oracle - chance).",
     ]
+    several = Counter(table.dataset for table in tables)
     for table in tables:
-        lines += ["", f"## {table.dataset}", "", *(f"- {line}" for line in _facts(table)), ""]
+        version = f", board {table.board_sha256[:12]}, protocol {table.protocol}" if several[table.dataset] > 1 else ""
+        lines += ["", f"## {table.dataset}{version}", "", *(f"- {line}" for line in _facts(table)), ""]
         lines += [_grid(table, "pipe"), "", _others(table, "pipe")]
         lines += ["", *(f"- `{plain(row.method)}` {plain(row.note)}" for row in table.rows if row.note)]
     text = "\n".join(lines)
@@ -78,7 +81,7 @@ def _facts(table: Table) -> list[str]:
             f"dropped {counts['test_without_relevant_query']:,} test tasks without a relevant query row."
         )
     if facts.n_seeds > len(table.seeds):
-        lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds.")
+        lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds, so nobody is ranked.")
     if table.n_tasks < NO_TABLE:
         lines.append(f"No table: fewer than {NO_TABLE} test tasks.")
     elif table.low_power:
@@ -87,7 +90,11 @@ def _facts(table: Table) -> list[str]:
         lines.append("Synthetic data: never part of an aggregate.")
     if table.mixed_code:
         lines.append("Some rows were made by another version of the harness; run the board again before comparing them.")
-    if table.trivial:
+    if table.lacking:
+        lines.append(
+            f"`beats trivial` is not answered: {', '.join(table.lacking)} {'has' if len(table.lacking) == 1 else 'have'} no numbers here."
+        )
+    elif table.trivial:
         lines.append(f"`beats trivial`: significantly better than each of {', '.join(table.trivial)}.")
     return lines
 

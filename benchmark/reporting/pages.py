@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 from benchmark.errors import UsageError, unknown
+from benchmark.files import write_atomic
 from benchmark.protocol import boards
-from benchmark.records.store import CellStore, write_atomic
+from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import EXPORT_KEYS, export, page
 from benchmark.reporting.tables import Table, tables
 
@@ -36,14 +37,22 @@ def render(out: Path, to: Path | None = None, made: list[Table] | None = None) -
 
 def exported(out: Path, board: str, dataset: str, form: str) -> str:
     """The numbers of one table as JSON or CSV text, one row a number."""
-    made = {(table.board, table.dataset): table for table in read(out)}
-    if (board, dataset) not in made:
-        known = [*boards.board_names(), *(name for name, _ in made)]
-        if board not in known:
-            raise UsageError(unknown("board", board, sorted(set(known))))
-        here = ", ".join("/".join(key) for key in made) or "none"
+    made = read(out)
+    if board not in (known := {*boards.board_names(), *(table.board for table in made)}):
+        raise UsageError(unknown("board", board, sorted(known)))
+    found = [table for table in made if (table.board, table.dataset) == (board, dataset)]
+    if len(found) > 1 and board in boards.board_names():  # the board was edited: its present version speaks
+        present = boards.load(board).sha256
+        found = [table for table in found if table.board_sha256 == present] or found
+    if not found:
+        here = ", ".join(f"{table.board}/{table.dataset}" for table in made) or "none"
         raise UsageError(f"no finished cells of '{board}' on '{dataset}' under '{out}'; there are: {here}; `run` them first")
-    rows = list(export(made[board, dataset]))
+    if len(found) > 1:
+        raise UsageError(
+            f"the cells of '{board}' on '{dataset}' under '{out}' are of {len(found)} versions of the board; remove the old ones "
+            f"from '{out / 'cells' / board}', or run the board with another --out"
+        )
+    rows = list(export(found[0]))
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
     text = io.StringIO()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError
 from benchmark.records.schema import BoardFacts, CellRecord
 from benchmark.reporting.statistics import Bootstrap, Interval, compare
 
 REFERENCES = ("chance", "oracle")
-TRIVIAL = ("popularity", "item_mean", "bias", "content_ridge", "item_knn")
+TRIVIAL = ("popularity", "item_mean", "bias", "item_knn")  # where applicable: a row that is n/a is not asked for
 NO_TABLE, LOW_POWER = 30, 100  # test tasks over all seeds
 
 Rows = Callable[[CellRecord], dict[str, list[float]]]
@@ -42,11 +42,18 @@ class Table:
     n_tasks: int
     counts: dict[str, int]  # summed over seeds where that makes sense
     trivial: tuple[str, ...]  # the rows that "beats trivial" compares with
+    lacking: tuple[str, ...]  # trivial rows without numbers here: "beats trivial" is then not answered
     rows: list[Row]  # best first, then what has no numbers
     references: list[Row]
     protocol: str
+    board_sha256: str
     mixed_code: bool
     fingerprints: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all seeds that the board asks for are here; without them nobody is ranked."""
+        return len(self.seeds) == self.facts.n_seeds
 
     @property
     def low_power(self) -> bool:
@@ -56,30 +63,36 @@ class Table:
 def tables(records: Iterable[CellRecord], rows: Rows) -> list[Table]:
     """A table for each board and data set that has records, sorted by name.
 
-    The order of `records` changes nothing. Raises BenchmarkError where two of them rest on
-    different splits.
+    The order of `records` changes nothing. Records of one board that was edited in between, or of
+    another protocol or data set under the same name, make tables of their own.
     """
-    groups: dict[tuple[str, str], list[CellRecord]] = {}
+    groups: dict[tuple[str, ...], list[CellRecord]] = {}
     for record in sorted(records, key=lambda record: record.key):
-        groups.setdefault((record.identity.board, record.identity.dataset), []).append(record)
+        one = record.identity
+        version = (one.board, one.dataset, one.protocol, one.board_sha256, one.dataset_sha256)
+        groups.setdefault(version, []).append(record)
     return [_table(group, rows) for _, group in sorted(groups.items())]
 
 
-def _table(records: list[CellRecord], rows: Rows) -> Table:
-    _check(records)
+def _table(given: list[CellRecord], rows: Rows) -> Table:
+    records, strays = _on_one_split(given)
     facts, one = records[0].board, records[0].identity
     by_method: dict[str, list[CellRecord]] = {}
     for record in records:
         by_method.setdefault(record.identity.method, []).append(record)
     seeds = tuple(sorted({record.identity.seed_index for record in records if record.status == "ok"}))
-    whole = {name: cells for name, cells in by_method.items() if _is_whole(cells, seeds)}
+    whole = {name: cells for name, cells in by_method.items() if name not in strays and _is_whole(cells, seeds)}
     first = {record.identity.seed_index: record for record in reversed(records)}
     n_tasks = sum(first[seed].n_tasks for seed in seeds)
-    absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole]
-    made: list[Row] = []
+    absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
+    absent += [Row(name, f"stale: made on another split ({print_[:12]}...); run it again") for name, print_ in sorted(strays.items())]
     trivial = tuple(name for name in TRIVIAL if name in whole)
+    lacking = tuple(name for name in TRIVIAL if name not in whole and not _is_unsupported(by_method.get(name, [])))
+    complete = len(seeds) == facts.n_seeds
+    made: list[Row] = []
     if n_tasks >= NO_TABLE:
-        made = _rows(facts, {name: _values(facts, cells, rows) for name, cells in whole.items()}, whole, trivial)
+        values = {name: _values(facts, cells, rows) for name, cells in whole.items()}
+        made = _rows(facts, values, whole, () if lacking or not complete else trivial, complete)
     ranked = [row for row in made if row.method not in REFERENCES]
     sign = -1 if facts.higher_is_better else 1
     ranked.sort(key=lambda row: (sign * _area(row, facts.metric), row.method))
@@ -91,27 +104,28 @@ def _table(records: list[CellRecord], rows: Rows) -> Table:
         n_tasks,
         _counts(first, seeds),
         trivial,
+        lacking,
         ranked + absent,
         [row for name in REFERENCES for row in made if row.method == name],
         one.protocol,
+        one.board_sha256,
         len({record.identity.harness_sha256 for record in records}) > 1,
         tuple(first[seed].identity.fingerprint for seed in seeds),
     )
 
 
-def _check(records: list[CellRecord]) -> None:
-    """One split a seed, one protocol, one set of shots."""
-    seen: dict[object, CellRecord] = {}
+def _on_one_split(records: list[CellRecord]) -> tuple[list[CellRecord], dict[str, str]]:
+    """The records that share each seed's most common fingerprint, and the methods that stray from it."""
+    votes: dict[int, Counter[str]] = {}
     for record in records:
-        one = record.identity
-        for kind, value in (("fingerprint", one.fingerprint), ("protocol", one.protocol), ("shots", record.board.shots)):
-            other = seen.setdefault((one.seed_index, kind), record)
-            held = other.board.shots if kind == "shots" else getattr(other.identity, kind)
-            if held != value:
-                raise BenchmarkError(
-                    f"board '{one.board}' on '{one.dataset}', seed {one.seed_index}: method '{one.method}' was run with {kind} {value} "
-                    f"and '{other.identity.method}' with {held}; they cannot stand in one table, run them again with --fresh"
-                )
+        votes.setdefault(record.identity.seed_index, Counter())[record.identity.fingerprint] += 1
+    held = {seed: min(count, key=lambda one: (-count[one], one)) for seed, count in votes.items()}
+    strays = {r.identity.method: r.identity.fingerprint for r in records if r.identity.fingerprint != held[r.identity.seed_index]}
+    return [r for r in records if r.identity.fingerprint == held[r.identity.seed_index]], strays
+
+
+def _is_unsupported(cells: list[CellRecord]) -> bool:
+    return any(cell.status == "unsupported" for cell in cells)
 
 
 def _is_whole(cells: list[CellRecord], seeds: tuple[int, ...]) -> bool:
@@ -144,6 +158,7 @@ def _rows(
     values: dict[str, dict[str, NDArray[np.float64]]],
     cells: dict[str, list[CellRecord]],
     trivial: Sequence[str],
+    ranked: bool,
 ) -> list[Row]:
     names = sorted(values)
     some = cells[names[0]]
@@ -163,7 +178,7 @@ def _rows(
         _add_whole(facts, cells[name], curves, areas)
         per_seed = [float(area[name][seed_of_task == seed].mean()) for seed in np.unique(seed_of_task)]
         at = contest.index(name) if name in contest else None
-        asked = order is not None and at is not None and name not in trivial and bool(trivial)
+        asked = order is not None and at is not None and name not in TRIVIAL and bool(trivial)
         made.append(
             Row(
                 name,
@@ -171,7 +186,7 @@ def _rows(
                 area=areas,
                 seed_spread=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 and name in contest else float("nan"),
                 gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,
-                rank=order.rank(at) if order is not None and at is not None else None,
+                rank=order.rank(at) if ranked and order is not None and at is not None else None,
                 beats_trivial=all(order.better[at, contest.index(t)] for t in trivial) if asked and order else None,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import platform
 import sys
@@ -11,6 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 
 import torch
+
+from benchmark.errors import UsageError
 
 HARNESS = ("contract.py", "data", "protocol", "evaluation")
 VERSIONS = ("torch", "numpy", "pandas", "scipy", "pyarrow", "pydantic")
@@ -26,7 +29,7 @@ def machine(device: str) -> dict[str, str | int | float]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "threads": torch.get_num_threads(),
     }
-    if device.startswith("cuda"):
+    if device == "cuda":
         facts |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
     return facts
 
@@ -59,16 +62,33 @@ def harness_sha256() -> str:
 
 @cache
 def code_sha256(target: str) -> str:
-    """One hash of a method's file and of the pieces that methods of its package share in `nn`."""
-    module = target.split(":")[0]
+    """One hash of the code of a method.
+
+    Of a method of `baselines`: its file, and the pieces that all share in `baselines/nn`. Of a method
+    that lives elsewhere: every Python file of the innermost package it stands in, or its one file.
+    """
+    module, _, name = target.partition(":")
+    if module == "__main__":
+        return _hash_of_class(name)
     spec = util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"module '{module}' has no source file")
-    files = [Path(spec.origin)]
-    shared = util.find_spec(f"{module.split('.')[0]}.nn") if module.startswith("baselines.") else None
-    if shared and shared.origin:
-        files += _python_files(Path(shared.origin).parent)
-    return _hash(files, Path(spec.origin).parent)
+        raise UsageError(f"method '{target}': module '{module}' has no source file, so its records could not be traced")
+    path = Path(spec.origin)
+    files = [path]
+    if module.startswith("baselines."):
+        files += _python_files(path.parent.parent / "nn")
+    elif "." in module:
+        files = _python_files(path.parent)
+    return _hash(files, path.parent)
+
+
+def _hash_of_class(name: str) -> str:
+    """Of a class that was typed into a notebook or script: its source as it was typed."""
+    try:
+        text = inspect.getsource(getattr(sys.modules["__main__"], name))
+    except (OSError, TypeError):
+        raise UsageError(f"method '__main__:{name}' has no source to be read; put the class into a module file") from None
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _python_files(path: Path) -> list[Path]:

@@ -60,19 +60,25 @@ def build(chosen: Entry) -> Method:
             raise UsageError(f"method '{chosen.name}': field '{key}' is set to {value!r}; wanted something like its default {default!r}")
     try:
         method: Method = kind(**chosen.settings)
-    except TypeError as error:
-        raise UsageError(f"method '{chosen.name}': {chosen.target} cannot be made ({error}); give every field a default") from None
+    except Exception as error:
+        raise UsageError(
+            f"method '{chosen.name}': {chosen.target} cannot be made ({type(error).__name__}: {error}); every field needs a default"
+        ) from None
     return method
 
 
 def _class(chosen: Entry) -> Any:
     module, _, name = chosen.target.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise UsageError(f"method '{chosen.name}': '{chosen.target}' is no package.module:Class")
     try:
         loaded = import_module(module)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"method '{chosen.name}': cannot import '{error.name}'; is it installed, or is its folder on PYTHONPATH?"
         ) from None
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"method '{chosen.name}': importing {module} raised {type(error).__name__}: {error}; mend it first") from None
     kind: Any = getattr(loaded, name, None)
     from benchmark.contract import Method
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import torch
 
 from benchmark.data import store as data
 from benchmark.data.catalogue import SOURCES, source
-from benchmark.errors import UsageError, unknown
+from benchmark.errors import BenchmarkError, UsageError, unknown
 from benchmark.evaluation.references import REFERENCES
-from benchmark.protocol import boards
+from benchmark.protocol import boards, tracks
 from benchmark.protocol.boards import Board
 from benchmark.protocol.seeds import PROTOCOL_VERSION, derive_seed
 from benchmark.records.schema import CellRecord, Identity
@@ -22,7 +22,7 @@ from benchmark.running import environment, methods
 from benchmark.running.methods import Entry
 
 HARNESS_TARGET = "harness"
-UNPINNED = "0" * 64
+NO_SPLIT = "0" * 64  # stands for the fingerprint of a split that cannot be made; no record holds it
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,7 @@ class Cell:
         """Whether `record` is this very cell, finished. A failed cell is tried again."""
         if record is None or record.status == "failed":
             return False
-        wanted = self.identity
-        if wanted.fingerprint == UNPINNED:
-            wanted = wanted.model_copy(update={"fingerprint": record.identity.fingerprint})
-        return record.identity == wanted
+        return record.identity == self.identity
 
 
 @dataclass(frozen=True)
@@ -71,20 +68,23 @@ def make(
 
     No data set named means each one that is here; one named and not here is a UsageError.
     """
-    chosen = [boards.load(name) for name in board_names]
-    check_datasets(chosen, dataset_names)
+    chosen = {name: boards.load(name) for name in board_names}
+    check_boards(chosen)
+    check_datasets(list(chosen.values()), dataset_names)
     configs = {entry.name: config(entry) for entry in entries}
     cells: list[Cell] = []
     absent: dict[str, list[str]] = {}
-    for name, board in zip(board_names, chosen, strict=True):
+    for name, board in chosen.items():
         for dataset in [d for d in board.datasets if not dataset_names or d in dataset_names]:
             if data.find(dataset, data_dir) is None:
                 absent.setdefault(dataset, []).append(board.name)
                 continue
-            for seed_index in seed_indices(board, dataset, n_seeds):
+            seeds = seed_indices(board, dataset, n_seeds)
+            prints = fingerprints(board, dataset, seeds, data_dir)
+            for seed_index in seeds:
                 references = [Entry(reference, HARNESS_TARGET) for reference in REFERENCES]
                 for entry in [*references, *entries]:
-                    identity = _identity(board, dataset, seed_index, entry, configs.get(entry.name, {}), device)
+                    identity = _identity(board, dataset, seed_index, prints[seed_index], entry, configs.get(entry.name, {}), device)
                     cells.append(Cell(name, identity, entry, data_dir))
     if dataset_names and absent:
         missing = next(iter(absent))
@@ -93,6 +93,27 @@ def make(
             f"holds {source(missing).archive} with --data-dir or COLDSTART_DATA"
         )
     return Plan(cells, absent)
+
+
+def check_boards(chosen: Mapping[str, Board]) -> None:
+    """No two board files share a name: their cells would be taken for each other's."""
+    by_name: dict[str, str] = {}
+    for file, board in chosen.items():
+        other = by_name.setdefault(board.name, file)
+        if other != file:
+            raise UsageError(f"the board files '{other}' and '{file}' are both called '{board.name}'; give one another name")
+
+
+def fingerprints(board: Board, dataset: str, seeds: range, data_dir: Path | None) -> list[str]:
+    """The pinned fingerprints, or, of a board that pins none, those of the splits as they come out here."""
+    pinned = board.pin(dataset).fingerprints
+    if pinned:
+        return list(pinned)
+    try:
+        loaded = data.load(dataset, data_dir)
+        return [tracks.cut(board, loaded, seed_index).fingerprint for seed_index in seeds]
+    except BenchmarkError:
+        return [NO_SPLIT] * len(seeds)  # the session finds the same fault and says it once
 
 
 def check_datasets(chosen: Sequence[Board], names: Sequence[str]) -> None:
@@ -120,15 +141,17 @@ def config(entry: Entry) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method).items()}
 
 
-def _identity(board: Board, dataset: str, seed_index: int, entry: Entry, settings: dict[str, Any], device: str) -> Identity:
-    pins = board.pin(dataset).fingerprints
+def _identity(
+    board: Board, dataset: str, seed_index: int, fingerprint: str, entry: Entry, settings: dict[str, Any], device: str
+) -> Identity:
     reference = entry.target == HARNESS_TARGET
     return Identity(
         protocol=PROTOCOL_VERSION,
         board=board.name,
+        board_sha256=board.sha256,
         dataset=dataset,
         dataset_sha256=SOURCES[dataset].sha256,
-        fingerprint=pins[seed_index] if pins else UNPINNED,
+        fingerprint=fingerprint,
         seed_index=seed_index,
         seed=derive_seed(board.name, dataset, seed_index),
         method=entry.name,
@@ -136,14 +159,30 @@ def _identity(board: Board, dataset: str, seed_index: int, entry: Entry, setting
         config=settings,
         code_sha256=environment.harness_sha256() if reference else environment.code_sha256(entry.target),
         harness_sha256=environment.harness_sha256(),
-        device=device.split(":")[0],
+        device=device,
         torch=torch.__version__,
     )
 
 
+def checked_device(device: object) -> str:
+    """`cpu` or `cuda`, if torch has it here."""
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device got {device!r}; wanted cpu or cuda (which GPU, the variable CUDA_VISIBLE_DEVICES says)")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU here; leave the option out to run on the CPU")
+    return str(device)
+
+
+def checked_count(option: str, count: object) -> int:
+    """A whole number from 1 on."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UsageError(f"{option} got {count!r}; wanted a whole number, 1 or more")
+    return count
+
+
 def known_methods(names: Sequence[str], settings: Sequence[tuple[str, str, Any]]) -> list[Entry]:
     """The entries of `names` (none named means all), with `settings` of (method, field, value)."""
-    chosen = list(names) or list(methods.table())
+    chosen = list(dict.fromkeys(names)) or list(methods.table())
     for method, _, _ in settings:
         if method not in chosen:
             raise UsageError("--set: " + unknown("chosen method", method, chosen))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -30,11 +32,39 @@ Status = Literal["ok", "failed", "unsupported"]
 THREADS = 1  # more threads sum in another order: one for every cell keeps numbers the same everywhere
 
 
-def prepare_process(device: str) -> None:
-    """Sets what must be the same in every process that runs cells."""
+def reset_process(device: str) -> None:
+    """Sets every global switch that could move a number, whatever the cell before has done to it."""
     torch.set_num_threads(THREADS)
-    if device.startswith("cuda"):
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.set_flush_denormal(False)
+    torch.autograd.set_detect_anomaly(False)
+    torch.use_deterministic_algorithms(device == "cuda", warn_only=True)
+    np.seterr(all="warn", under="ignore")
+
+
+@contextmanager
+def own_process_state() -> Iterator[None]:
+    """Gives a notebook its own switches back after cells ran in its process."""
+    threads, kind, grad = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    precision, anomaly, floats = torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(), np.geterr()
+    streams = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(kind)
+        torch.set_grad_enabled(grad)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn)
+        torch.set_float32_matmul_precision(precision)
+        torch.autograd.set_detect_anomaly(anomaly)
+        np.seterr(**floats)
+        torch.set_rng_state(streams[0])
+        random.setstate(streams[1])
+        np.random.set_state(streams[2])
 
 
 @lru_cache(maxsize=2)
@@ -59,6 +89,7 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
         if finished is not None and cell.is_done(finished):
             return finished
         one = cell.identity
+        reset_process(one.device)
         made = split(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
         one = one.model_copy(update={"fingerprint": made.fingerprint})
         _seed(one.seed)
@@ -80,6 +111,7 @@ def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Tab
         # A copy: what a method writes into its world may reach neither the harness nor the next method.
         learner = method.fit(made.world.clone(), one.seed, validator(made))
         fitted = time.perf_counter()
+        reset_process(one.device)
         found = evaluate(learner, made.board, made.world, made.test)
         record = _record(one, made, found, fitted - started, time.perf_counter() - fitted, parameters=learner.parameters())
         return record, _rows(found)
@@ -87,7 +119,7 @@ def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Tab
         reason, trace = str(error), traceback.format_exc()
     except BenchmarkError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
     return _record(one, made, status="failed", reason=reason, trace=trace), None
 

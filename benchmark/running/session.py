@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import torch
-
+from benchmark.data import store as data
 from benchmark.data.catalogue import source
 from benchmark.data.store import fetch_command
 from benchmark.errors import BenchmarkError, UsageError
@@ -84,6 +83,7 @@ def _sound(todo: list[Cell]) -> tuple[list[Cell], list[str]]:
         if where not in checked:
             checked.add(where)
             try:
+                data.verify(cell.identity.dataset, cell.data_dir)
                 split(cell.board, cell.identity.dataset, cell.identity.seed_index, cell.data_dir, "cpu")
             except BenchmarkError as error:
                 refused[where] = str(error)
@@ -103,10 +103,7 @@ def _reasons(bad: list[Outcome]) -> list[str]:
 
 
 def _plan(request: Request) -> Plan:
-    if request.device.split(":")[0] not in ("cpu", "cuda"):
-        raise UsageError(f"--device got '{request.device}'; wanted cpu or cuda")
-    if request.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no GPU here; leave the option out to run on the CPU")
+    plan.checked_device(request.device)
     entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings])
     names = request.boards or tuple(boards.board_names())
     made = plan.make(names, request.datasets, entries, request.seeds, request.device, request.data_dir)
@@ -116,11 +113,9 @@ def _plan(request: Request) -> Plan:
 
 
 def _workers(request: Request) -> int:
-    if request.workers is not None and request.workers < 1:
-        raise UsageError(f"--workers got {request.workers}; wanted 1 or more")
     if request.workers is not None:
-        return request.workers
-    return 1 if request.device.startswith("cuda") else len(os.sched_getaffinity(0))
+        return plan.checked_count("--workers", request.workers)
+    return 1 if request.device == "cuda" else len(os.sched_getaffinity(0))
 
 
 def _writable(out: Path) -> None:
@@ -134,10 +129,10 @@ def _writable(out: Path) -> None:
 
 def _show(made: Plan, request: Request) -> None:
     """The tables of what was asked for, the pages, and what could not run for want of data."""
-    asked = {(cell.identity.board, cell.identity.dataset) for cell in made.cells}
+    asked = {(cell.identity.board, cell.identity.dataset, cell.identity.board_sha256) for cell in made.cells}
     tables = read(request.out)
     for table in tables:
-        if (table.board, table.dataset) in asked:
+        if (table.board, table.dataset, table.board_sha256) in asked:
             print(text(table) + "\n")
     if tables:
         for path in render(request.out, made=tables):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.contract import Learner, Method, Support, TensorRecord, World
 
-TOLERANCE = 1e-3  # of scores, which are of order one
+TOLERANCE = 1e-3  # of scores, which are of order one; iterated gradients amplify the last bits of a batched sum
 Law = Callable[[Learner, World, Support], None]
 
 
@@ -74,7 +74,8 @@ def state_does_not_bleed(learner: Learner, world: World, support: Support) -> No
     """Meeting other entities in between changes nothing."""
     before = scores(learner, support[:2])
     scores(learner, support)
-    _same("state does not bleed into the next task", before, scores(learner, support[:2]))
+    if not torch.equal(before, scores(learner, support[:2])):  # the same call on the same input: to the last bit
+        raise LawBroken("state does not bleed into the next task: the same support gave other scores after another batch")
 
 
 def inputs_are_untouched(learner: Learner, world: World, support: Support) -> None:

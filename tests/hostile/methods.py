@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from benchmark.contract import Learner, Method, World
@@ -83,6 +84,52 @@ class Scribbler(Method):
 
     def fit(self, world, seed, validate):
         world.ratings.rating.zero_()
+        return _Constant(world)
+
+
+@dataclass(frozen=True)
+class Exits(Method):
+    def fit(self, world, seed, validate):
+        raise SystemExit(3)
+
+
+class _Lists(_Constant):
+    def adapt(self, support):
+        return {"mean": support.rating.mean(1).tolist()}
+
+
+@dataclass(frozen=True)
+class ReturnsAList(Method):
+    """A state whose bytes cannot be counted."""
+
+    def fit(self, world, seed, validate):
+        return _Lists(world)
+
+
+class _Mixes(_Constant):
+    def adapt(self, support):
+        return {"mean": support.rating.mean().expand(1)}
+
+
+@dataclass(frozen=True)
+class ForgetsTheTasks(Method):
+    """One state for the whole batch."""
+
+    def fit(self, world, seed, validate):
+        return _Mixes(world)
+
+
+@dataclass(frozen=True)
+class Switcher(Method):
+    """Turns every global switch that it finds; the next method must not notice."""
+
+    def fit(self, world, seed, validate):
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(4)
+        torch.set_grad_enabled(False)
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(1)
+        np.seterr(all="raise")
         return _Constant(world)
 
 

@@ -36,7 +36,11 @@ def test_every_board_file_is_read_and_pinned():
         ({"shots": [0, -1]}, "distinct rising counts"),
         ({"shots": "all"}, "a value of another type"),
         ({"relevant_from": True}, "a value of another type"),
-        ({"datasets": {"ml-1m": {"seeds": 3, "fingerprints": ["a"]}}}, "pins 1 fingerprints for 3 seeds"),
+        ({"datasets": {"ml-1m": {"seeds": 3, "fingerprints": ["a" * 64]}}}, "pins 1 fingerprints for 3 seeds"),
+        ({"datasets": {"ml-1m": {"seeds": 1, "fingerprints": ["A" * 64]}}}, "no fingerprint; wanted 64"),
+        ({"name": "../../evil"}, "may not be called '../../evil'"),
+        ({"name": "Mine"}, "may not be called 'Mine'"),
+        ({"relevant_from": float("nan")}, "a value of another type"),
         ({"datasets": {"ml-1m": {"seed": 3}}}, "wanted the fields seeds and fingerprints"),
     ],
 )
@@ -51,7 +55,31 @@ def test_unknown_names(tmp_path):
     with pytest.raises(UsageError, match="there is no board file"):
         boards.load(str(tmp_path / "none.toml"))
     (tmp_path / "bad.toml").write_text("name = ")
-    with pytest.raises(UsageError, match="is not TOML"):
-        boards.load(str(tmp_path / "bad.toml"))
+    for content in (b"name = ", b"\xff\xfe"):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(UsageError, match="cannot be read as TOML"):
+            boards.load(str(tmp_path / "bad.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UsageError, match="cannot be read as TOML"):
+        boards.load(str(tmp_path / "folder.toml"))
+    (tmp_path / "user-ranking.toml").write_bytes((boards.boards_folder() / "user-ranking.toml").read_bytes())
+    with pytest.raises(UsageError, match="which is a board of the suite"):
+        boards.load(str(tmp_path / "user-ranking.toml"))
     with pytest.raises(UsageError, match="no data set on board 'user-ranking' is called 'ml-2m'"):
         boards.load("user-ranking").pin("ml-2m")
+
+
+@pytest.mark.parametrize(
+    "change", [{"goal": "rating", "metric": "mae"}, {"shots": [0, 1]}, {"relevant_from": 3.5}, {"metric": "recall@10"}, {"name": "other"}]
+)
+def test_whatever_decides_a_number_changes_the_boards_hash(change):
+    assert boards.parse(_table(**change), "x.toml").sha256 != boards.load("user-ranking").sha256
+
+
+def test_words_and_the_count_of_seeds_do_not():
+    other = _table(title="Other", description="Words.", datasets={})
+    assert boards.parse(other, "x.toml").sha256 == boards.load("user-ranking").sha256
+
+
+def test_every_field_of_a_board_either_decides_or_is_known_not_to():
+    assert set(boards.Board.__dataclass_fields__) == {*boards.DECIDES, "title", "description", "datasets"}

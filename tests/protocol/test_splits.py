@@ -13,6 +13,7 @@ from benchmark.data.dataset import Tags
 from benchmark.errors import MethodError, ProtocolError
 from benchmark.protocol import boards, cuts, tracks
 from benchmark.protocol.fingerprint import check_fingerprint
+from benchmark.protocol.seeds import derive_seed
 from benchmark.protocol.tasks import TaskSampler
 from tests.conftest import board
 
@@ -42,9 +43,15 @@ def test_the_other_splits_are_the_pinned_ones(real_data, name, dataset):
     assert tuple(split.fingerprint for split in _all_splits(loaded, name)) == boards.load(name).pin(dataset).fingerprints
 
 
+def _published(split, dataset):
+    """The file's index of each entity id of a split."""
+    seed = derive_seed(split.board.name, dataset.name, "labels", split.seed_index)
+    return np.argsort(tracks._labels(len(dataset.users), seed))
+
+
 def test_five_seeds_test_every_eligible_user_once(small):
     splits = _all_splits(small, "user-rating")
-    tested = torch.cat([split.test.entity for split in splits])
+    tested = np.concatenate([_published(split, small)[split.test.entity] for split in splits])
     rows = np.bincount(small.user)
     assert sorted(tested.tolist()) == np.flatnonzero(rows >= 25).tolist()
     assert len(tested) == 547
@@ -56,12 +63,35 @@ def test_training_support_and_query_are_disjoint(small, name):
         cold = set(split.validation.entity.tolist()) | set(split.test.entity.tolist())
         assert not set(split.validation.entity.tolist()) & set(split.test.entity.tolist())
         assert not cold & set(split.world.ratings.entity.unique().tolist())
+        user = _published(split, small)
         for tasks in (split.validation, split.test):
-            asked = set(zip(tasks.entity[tasks.query_task()].tolist(), tasks.query_partner.tolist(), strict=True))
-            pool = {(e, p) for e, row in zip(tasks.entity.tolist(), tasks.pool_partner.tolist(), strict=True) for p in row}
+            mine = user[tasks.entity].tolist()
+            asked = set(zip(user[tasks.entity[tasks.query_task()]].tolist(), tasks.query_partner.tolist(), strict=True))
+            pool = {(u, p) for u, row in zip(mine, tasks.pool_partner.tolist(), strict=True) for p in row}
             assert not asked & pool
             rows = set(zip(small.user.tolist(), small.item.tolist(), strict=True))
-            assert {pair for pair in rows if pair[0] in set(tasks.entity.tolist())} == asked | pool
+            assert {pair for pair in rows if pair[0] in set(mine)} == asked | pool
+
+
+@pytest.mark.parametrize("name", ["user-ranking", "user-rating"])
+def test_ids_of_cold_users_do_not_tell_when_they_came(small, name):
+    """In the file ids rise with the day of arrival; in a split their order is drawn."""
+    for split in _all_splits(small, name):
+        entity = torch.cat([split.test.entity, split.validation.entity]).numpy()
+        assert abs(np.corrcoef(np.argsort(np.argsort(entity)), np.argsort(np.argsort(_published(split, small)[entity])))[0, 1]) < 0.25
+        user, ratings = _published(split, small), split.world.ratings
+        warm = np.isin(small.user, user[np.unique(ratings.entity)])
+        pairs = sorted(zip(user[ratings.entity].tolist(), ratings.partner.tolist(), ratings.rating.tolist(), strict=True))
+        assert pairs == list(zip(small.user[warm].tolist(), small.item[warm].tolist(), small.rating[warm].tolist(), strict=True))
+        assert (np.diff(ratings.entity.numpy() * split.world.n_partners + ratings.partner.numpy()) > 0).all(), "rows stay sorted"
+
+
+@pytest.mark.data
+def test_features_follow_their_user(real_data):
+    loaded = store.load("ml-100k", real_data)
+    split = tracks.cut(boards.load("user-rating"), loaded, 0)
+    user = _published(split, loaded)
+    assert torch.equal(split.world.entity_features.categorical, torch.from_numpy(loaded.users.categorical[user]))
 
 
 def test_supports_are_nested_and_hide_the_rest(small):
@@ -71,7 +101,8 @@ def test_supports_are_nested_and_hide_the_rest(small):
     for k in (1, 2, 5, 10, 20):
         now = tasks.support(k)
         assert now.count().unique().tolist() == [float(k)]
-        assert torch.equal(now.partner[before.mask], before.partner[before.mask])
+        was = before.mask.shape[1]
+        assert torch.equal(now.partner[:, :was][before.mask], before.partner[before.mask])
         for column in (now.partner, now.rating, now.time):
             assert not column[~now.mask].any(), "what is not shown yet is not in the tensor"
         before = now
@@ -105,7 +136,7 @@ def test_cold_users_tags_and_ratings_reach_no_feature(small):
     """Whatever the cold users wrote or rated, the world is the same."""
     loaded = boards.load("user-ranking")
     split = tracks.cut(loaded, small, 0)
-    cold = np.isin(np.arange(len(small.users)), torch.cat([split.test.entity, split.validation.entity]).numpy())
+    cold = np.isin(np.arange(len(small.users)), _published(split, small)[torch.cat([split.test.entity, split.validation.entity])])
     mine = cold[small.tags.user]
     assert mine.sum() > 100
     without = Tags(small.tags.user[~mine], small.tags.item[~mine], small.tags.word[~mine], small.tags.words)

@@ -30,6 +30,7 @@ def record(
     facts = {
         "protocol": "1",
         "board": "user-rating",
+        "board_sha256": "b" * 64,
         "dataset": "toy",
         "dataset_sha256": "a" * 64,
         "fingerprint": str(seed_index) * 64,

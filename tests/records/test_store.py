@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.records import store as module
+from benchmark.files import write_atomic
 from benchmark.records.schema import CellRecord
-from benchmark.records.store import CellStore, write_atomic
+from benchmark.records.store import CellStore
 from tests.records.make import record
 
-ROWS = pa.table({"task": [0, 1], "k": [0, 0], "mae": [0.5, 0.25]})
+ROWS = pa.table({"task": [0, 1] * 3, "k": [0, 0, 1, 1, 5, 5], "mae": [0.5, 0.25] * 3})
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
@@ -68,7 +71,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(BenchmarkError, match=r"cannot write .*seed-0\.parquet \(No space left on device\); free some space"):
         store.write(record(), ROWS)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -77,23 +80,42 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     target = tmp_path / "file"
     write_atomic(target, b"old")
-    monkeypatch.setattr(module.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_atomic(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_leftovers_of_a_killed_writer_are_swept_and_young_ones_kept(tmp_path):
+def test_leftovers_of_a_dead_writer_are_swept_and_a_living_ones_are_kept(tmp_path):
     store = CellStore(tmp_path)
     folder = store.path(record().key).parent
     folder.mkdir(parents=True)
-    old, young = folder / f"{module.PART}old", folder / f"{module.PART}young"
-    old.write_bytes(b"x")
-    young.write_bytes(b"x")
-    os.utime(old, (1, 1))
+    dead = subprocess.run([sys.executable, "-c", "from benchmark import files; print(files.part_prefix())"], capture_output=True, text=True)
+    killed, mine = folder / f"{dead.stdout.strip()}x", folder / f"{files.part_prefix()}x"
+    elsewhere, forgotten = folder / ".part-0badcafe-1-x", folder / ".part-0badcafe-1-y"
+    for path in (killed, mine, elsewhere, forgotten):
+        path.write_bytes(b"x")
+    os.utime(forgotten, (1, 1))
+    foreign = tmp_path / "notes" / ".part-keep"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"x")
+    os.utime(foreign, (1, 1))
     store.sweep()
-    assert list(folder.iterdir()) == [young]
+    assert set(folder.iterdir()) == {mine, elsewhere}
+    assert foreign.exists(), "only the cells are swept"
+
+
+@pytest.mark.parametrize("change", [{"n_tasks": 1}, {"summary": {"mae": {0: 0.4}}}])
+def test_a_record_that_contradicts_its_rows_is_no_cell(tmp_path, change):
+    store = CellStore(tmp_path)
+    facts = record().board.model_copy(update={"shots": (0,)})
+    honest = record().model_copy(update={"board": facts, "summary": {"mae": {0: 0.375}}})
+    rows = ROWS.slice(0, 2)
+    store.write(honest, rows)
+    assert len(store.records()) == 1
+    store.write(honest.model_copy(update=change), rows)
+    assert store.records() == []
 
 
 @pytest.mark.parametrize("change", [{"status": "great"}, {"schema_version": 2}, {"fit_seconds": -1}, {"surprise": 1}, {"rows_sha256": 3}])

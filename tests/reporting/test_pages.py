@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.errors import BenchmarkError
 from benchmark.reporting.markdown import EXPORT_KEYS, export, page, plain, text
 from benchmark.reporting.tables import tables
 from tests.records.make import FACTS, record
@@ -22,7 +21,7 @@ TASKS = 60
 def _rows(one):
     luck = np.random.default_rng(one.identity.seed_index)
     task = luck.normal(0, 0.05, TASKS)
-    level = LEVEL[one.identity.method]
+    level = LEVEL.get(one.identity.method, 0.9)
     mine = np.random.default_rng(sum(map(ord, one.identity.method))).normal(0, 0.01, TASKS)
     curve = [level + (0 if k == 0 else -0.01 * k if level else 0) + (task + mine if level else 0 * task) for k in FACTS.shots]
     mae = np.concatenate(curve).tolist()
@@ -90,12 +89,41 @@ def test_export_has_a_row_a_number():
     json.dumps(rows, allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("change", "wanted"), [({"fingerprint": "f" * 64}, "run with fingerprint"), ({"protocol": "2"}, "run with protocol")]
-)
-def test_two_splits_never_share_a_table(change, wanted):
-    with pytest.raises(BenchmarkError, match=wanted):
-        tables([*_records(), record("other", 0, TASKS, **change)], _rows)
+def test_a_stray_split_is_marked_in_its_row_alone():
+    table = tables([*_records(), record("other", 0, TASKS, fingerprint="f" * 64)], _rows)[0]
+    notes = {row.method: row.note for row in table.rows}
+    assert notes["other"] == "stale: made on another split (ffffffffffff...); run it again"
+    assert table.rows[0].curves == tables(_records(), _rows)[0].rows[0].curves
+
+
+@pytest.mark.parametrize("change", [{"protocol": "2"}, {"board_sha256": "e" * 64}, {"dataset_sha256": "e" * 64}])
+def test_versions_of_a_board_make_tables_of_their_own(change):
+    made = tables([*_records(), record("other", 0, TASKS, **change)], _rows)
+    assert [len(table.rows) for table in made if table.rows[0].method == "maml"] == [len(tables(_records(), _rows)[0].rows)]
+    assert len(made) == 2
+    shown = page(made)
+    assert shown.count("## toy, board ") == 2
+
+
+def test_one_board_that_is_at_odds_spares_the_others():
+    other = record("bias", 0, TASKS, board="another")
+    made = tables([*_records(), other, record("maml", 0, TASKS, board="another", fingerprint="f" * 64)], _rows)
+    assert [table.board for table in made] == ["another", "user-rating"]
+    assert page(made[1:]) == page(tables(_records(), _rows))
+
+
+def test_nobody_is_ranked_where_seeds_are_missing():
+    table = tables([one for one in _records() if one.identity.seed_index == 0], _rows)[0]
+    assert not table.complete
+    assert all(row.rank is None and row.beats_trivial is None for row in table.rows)
+    assert "so nobody is ranked" in text(table)
+
+
+def test_beats_trivial_waits_for_every_trivial_row():
+    table = tables([one for one in _records() if one.identity.method != "item_knn"], _rows)[0]
+    assert table.lacking == ("item_knn",)
+    assert all(row.beats_trivial is None for row in table.rows)
+    assert "`beats trivial` is not answered: item_knn has no numbers here." in text(table)
 
 
 def test_another_harness_is_told():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,17 @@ def test_lower_is_better_turns_the_order():
 def test_draws_repeat():
     values = np.random.default_rng(3).normal(0, 1, (40, 2))
     assert Bootstrap([0] * 40).intervals(values) == Bootstrap([0] * 40).intervals(values)
+
+
+def test_an_interval_does_not_depend_on_who_adds_or_in_which_order():
+    """Sums of floats depend on a library's threads; these are sums of integers, exact in any order."""
+    values = np.random.default_rng(4).normal(0, 1, (1_000, 3))
+    bootstrap = Bootstrap([0] * 1_000)
+    means = bootstrap.means(values)
+    turned = Bootstrap([0] * 1_000)
+    luck = np.random.default_rng(5).permutation(1_000)
+    turned._counts = turned._counts[:, luck]
+    assert (turned.means(values[luck]) == means).all()
+    counted = np.array([[math.fsum(row * column) for column in values.T] for row in bootstrap._counts[:50]]) / 1_000
+    np.testing.assert_allclose(means[:50], counted, rtol=0, atol=1e-11)
+    assert (bootstrap.means(values[:, :1]) == means[:, :1]).all(), "a column does not depend on its neighbours"

@@ -6,21 +6,17 @@ import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-import torch
-
 from benchmark.errors import BenchmarkError
 from benchmark.records.store import CellStore
 from benchmark.running.executors.local import Outcome
 from benchmark.running.plan import Cell
-from benchmark.running.run import prepare_process, run_cell
+from benchmark.running.run import own_process_state, run_cell
 
 
-def run(cells: Sequence[Cell], root: Path, device: str) -> Generator[Outcome, None, None]:
-    """Yields each cell's end; the process's own number of threads is given back afterwards."""
-    threads = torch.get_num_threads()
-    prepare_process(device)
+def run(cells: Sequence[Cell], root: Path) -> Generator[Outcome, None, None]:
+    """Yields each cell's end; the process's own threads, types and random streams are given back afterwards."""
     store = CellStore(root)
-    try:
+    with own_process_state():
         for cell in cells:
             started = time.monotonic()
             try:
@@ -28,5 +24,3 @@ def run(cells: Sequence[Cell], root: Path, device: str) -> Generator[Outcome, No
                 yield Outcome(cell, record.status, record.reason, time.monotonic() - started)
             except BenchmarkError as error:
                 yield Outcome(cell, "lost", str(error), time.monotonic() - started)
-    finally:
-        torch.set_num_threads(threads)

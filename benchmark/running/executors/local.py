@@ -21,9 +21,13 @@ from typing import Literal
 from benchmark.errors import BenchmarkError
 from benchmark.records.store import CellStore
 from benchmark.running.plan import Cell
-from benchmark.running.run import THREADS, prepare_process, run_cell
+from benchmark.running.run import THREADS, reset_process, run_cell
 
+START_SECONDS = 20.0  # a worker that ends with an error before this has likely not started at all
 ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+# glibc gives large blocks back to the system when they are freed, and a training step then spends a
+# third of its time on page faults for the same blocks again. Keep them.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _start(busy: dict[Connection, _Worker], idle: _Worker | None, cell: Cell, ro
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process: BaseProcess = context.Process(target=_work, args=(theirs, root, device), daemon=True)
-        with _environment(ONE_THREAD):
+        with _environment(ONE_THREAD | KEEP_MEMORY):
             process.start()
         theirs.close()
     else:
@@ -93,14 +97,17 @@ def _outcome(worker: _Worker) -> tuple[Outcome, bool]:
         worker.process.join()
         code = worker.process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        reason = f"its worker {how}, perhaps out of memory; run the command again, with fewer --workers"
+        cause = "perhaps out of memory; run the command again, with fewer --workers"
+        if code > 0 and seconds < START_SECONDS:
+            cause = 'perhaps for want of `if __name__ == "__main__":` around a call with several workers; see its error above'
+        reason = f"its worker {how}, {cause}"
         return Outcome(worker.cell, "lost", reason, seconds), False
 
 
 def _work(pipe: Connection, root: Path, device: str) -> None:
     """A worker's life: a cell in, its status out, until told None or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    prepare_process(device)
+    reset_process(device)
     store = CellStore(root)
     while True:
         try:
