@@ -15,6 +15,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml": ("baselines.gradient.maml:MAML", {}),
     "fomaml": ("baselines.gradient.maml:MAML", {"second_order": False}),
     "anil": ("baselines.gradient.anil:ANIL", {}),
+    "melu": ("baselines.gradient.melu:MeLU", {}),
     "meta_sgd": ("baselines.gradient.meta_sgd:MetaSGD", {}),
     "reptile": ("baselines.gradient.reptile:Reptile", {}),
     "matching_network": ("baselines.metric.matching_network:MatchingNetwork", {}),

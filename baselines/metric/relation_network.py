@@ -24,13 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import liked
 from benchmark.contract import Learner, Method, State, Support, World
 from benchmark.protocol.tasks import Episode, TaskSampler
-
-NUMBERS_AT_ONCE = 16_000_000  # activations of the relation module held at once
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,7 @@ class _Learner(Learner):
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         both = state["classes"]
         columns = len(self.space.b) if partner is None else partner.shape[1]
-        size = max(1, NUMBERS_AT_ONCE // (columns * both.shape[2]))
-        parts = [slice(at, at + size) for at in range(0, len(both), size)]
+        parts = chunks(len(both), columns * both.shape[2], both.device)
         scores = torch.cat([relate(self.space, both[part], None if partner is None else partner[part]) for part in parts])
         return scores if self.world.goal == "ranking" else scores + self.bias.predict(state["entity"], partner)
 

@@ -35,3 +35,40 @@ class PartnerEncoder(nn.Module):
         """Z: [n_partners, width]."""
         z: Tensor = self.identity * self.warm + self.features @ self.content
         return z
+
+
+class FieldEncoder(nn.Module):
+    """Content alone: one embedding a field, side by side; an id never met is as good as any other.
+
+    A categorical field is looked up (0, unknown, has a row of its own), a multi-hot block is the mean of
+    the embeddings of its flags, a dense block a linear map.
+    """
+
+    categorical: Tensor
+    multi_hot: Tensor
+    dense: Tensor
+
+    def __init__(self, features: Features, width: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        device = features.categorical.device
+
+        def drawn(rows: int) -> nn.Parameter:
+            return nn.Parameter((torch.randn(rows, width, generator=generator) * scale).to(device))
+
+        self.tables = nn.ParameterList([drawn(size) for size in features.categorical_sizes])
+        flags, numbers = features.multi_hot.shape[1], features.dense.shape[1]
+        self.flags = drawn(flags) if flags else None
+        self.numbers = drawn(numbers) if numbers else None
+        self.width = width * (len(self.tables) + (flags > 0) + (numbers > 0))
+        self.register_buffer("categorical", features.categorical)
+        self.register_buffer("multi_hot", features.multi_hot / features.multi_hot.sum(1, keepdim=True).clamp(min=1))
+        self.register_buffer("dense", features.dense)
+
+    def forward(self) -> Tensor:
+        """[n, width]; width is 0 where nothing is known."""
+        parts = [table[self.categorical[:, a]] for a, table in enumerate(self.tables)]
+        if self.flags is not None:
+            parts.append(self.multi_hot @ self.flags)
+        if self.numbers is not None:
+            parts.append(self.dense @ self.numbers)
+        return torch.cat(parts, 1) if parts else self.dense.new_zeros(len(self.dense), 0)

@@ -6,7 +6,8 @@ z_p is a partner's embedding, phi_e the weights adapted to e from theta, b_p a p
 
 `ranking`: inner loss logistic in net(z_p; phi) alone (to have rated a popular partner is no sign of
 taste), its label a(r) on a line from 1 - dislike for the lowest rating to 1 for the highest; outer
-loss a softmax of f over the catalogue; b_p starts at log popularity.
+loss a softmax of f over the catalogue (with `negatives`, over so many drawn candidates); b_p starts
+at log popularity.
 `rating`: both losses squared errors of f, the residual over the damped bias model; b_p starts at 0.
 
 The embeddings and b are slow: an inner step can only move the rows that the support touches, and
@@ -23,14 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
-from baselines.nn.inner_loop import Weights, forward, initial
-from baselines.nn.meta_training import Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
+from baselines.nn.inner_loop import Weights, body, forward, initial
+from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
 from benchmark.protocol.tasks import Episode, TaskSampler
-
-NUMBERS_AT_ONCE = 64_000_000  # activations held while a catalogue is scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +41,21 @@ class Snapshot:
     theta: Weights
     rates: tuple[Tensor, ...]  # learned inner rates, if the method learns them
     b: Tensor  # [n_partners]
+    y: Tensor  # [n_entities, own width] what is known of an entity beside her support; width 0 where nothing is read
 
 
 class GradientModel(nn.Module):
     """The learned numbers and the two losses."""
 
-    def __init__(self, world: World, method: GradientMethod, generator: torch.Generator) -> None:
+    def __init__(self, world: World, method: GradientMethod, seed: int, encoder: nn.Module | None = None, width: int = 0) -> None:
+        """`encoder` makes the partners' table and `width` is what the network reads, where they are not the usual ones."""
         super().__init__()
+        generator = torch.Generator().manual_seed(seed)
         self.world, self.method = world, method
         self.bias = DampedBias.fit(world)
-        self.encoder = PartnerEncoder(world, method.width, method.scale, generator)
-        start = initial((method.width, *method.hidden), generator, method.scale)
+        self.encoder = encoder or PartnerEncoder(world, method.width, method.scale, generator)
+        self.negatives = Negatives(world, method.negatives, seed) if method.negatives else None
+        start = initial((width or method.width, *method.hidden), generator, method.scale)
         self.theta = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in start])
         self.rates = nn.ParameterList()
         ranks = world.goal == "ranking"
@@ -59,13 +63,18 @@ class GradientModel(nn.Module):
 
     def now(self) -> Snapshot:
         """The numbers as they are, attached to the graph."""
-        return Snapshot(self.encoder(), tuple(self.theta), tuple(self.rates), self.b)
+        return Snapshot(self.encoder(), tuple(self.theta), tuple(self.rates), self.b, self.entities())
+
+    def entities(self) -> Tensor:
+        """What the network reads of an entity beside her support: nothing, unless a method says otherwise."""
+        return self.b.new_zeros(self.world.n_entities, 0)
 
     def frozen(self) -> Snapshot:
         """A copy of the numbers, for a learner to keep."""
         with torch.no_grad():
             one = self.now()
-            return Snapshot(one.z.clone(), tuple(w.clone() for w in one.theta), tuple(r.clone() for r in one.rates), one.b.clone())
+            theta, rates = (tuple(w.clone() for w in part) for part in (one.theta, one.rates))
+            return Snapshot(one.z.clone(), theta, rates, one.b.clone(), one.y.clone())
 
     def wrong(self, one: Snapshot, support: Support) -> Callable[[Tensor], Tensor]:
         """d L / d f of the inner loss, summed over the support's rows: [T, K] -> [T, K]."""
@@ -77,9 +86,12 @@ class GradientModel(nn.Module):
 
     def outer_loss(self, one: Snapshot, phi: Weights, episode: Episode) -> Tensor:
         """The loss of the adapted weights on the query."""
-        if self.world.goal == "ranking":
+        if self.world.goal == "ranking" and self.negatives is None:
             return catalogue_softmax(forward(phi, one.z)[0] + one.b, episode, self.world)
         near = forward(phi, one.z[episode.query_partner])[0] + one.b[episode.query_partner]
+        if self.world.goal == "ranking":
+            drawn = self.negatives.draw()
+            return self.negatives.softmax(drawn, forward(phi, one.z[drawn])[0] + one.b[drawn], near, episode)
         base = self.bias.predict(self.bias.entity(episode.support), episode.query_partner)
         return squared_error(base + near, episode)
 
@@ -106,7 +118,7 @@ class GradientLearner(Learner):
         with torch.no_grad():
             tasks = len(state["entity"])
             first = next((i for i in range(len(self.one.theta)) if f"phi_{i}" in state), len(self.one.theta) - 2)
-            z = forward((*self.one.theta[:first], *self.one.theta[-2:]), self.one.z)[1][-1]  # the layers that all tasks share
+            z = body(self.one.theta[:first], self.one.z)[-1]  # the layers that all tasks share
             deep = first < len(self.one.theta) - 2
             if partner is None or not deep:  # a linear head scores the catalogue in one product
                 scores = self._by_chunks(state, first, lambda _: z, tasks, len(z)) + self.one.b
@@ -117,15 +129,15 @@ class GradientLearner(Learner):
 
     def _by_chunks(self, state: State, first: int, inputs: Callable[[slice], Tensor], tasks: int, columns: int) -> Tensor:
         """net(inputs; phi) for so many tasks at once that their activations fit."""
-        size = max(1, NUMBERS_AT_ONCE // (columns * max((1, *self.model.method.hidden[first // 2 :]))))
+        widest = max((1, *self.model.method.hidden[first // 2 :]))
         found = []
-        for part in (slice(at, at + size) for at in range(0, tasks, size)):
+        for part in chunks(tasks, columns * widest, self.one.z.device):
             phi = tuple(state[f"phi_{i}"][part] if f"phi_{i}" in state else self.one.theta[i] for i in range(first, len(self.one.theta)))
             found.append(forward(phi, inputs(part))[0].expand(len(state["entity"][part]), -1))
-        return torch.cat(found) if found else torch.zeros(0, columns, device=self.one.z.device)
+        return torch.cat(found)
 
     def parameters(self) -> int:
-        return sum(w.numel() for w in (self.one.z, *self.one.theta, *self.one.rates, self.one.b))
+        return sum(w.numel() for w in self.model.parameters())
 
 
 @dataclass(frozen=True)
@@ -139,11 +151,16 @@ class GradientMethod(Method):
     rating_inner_rate: float = 0.02  # `rating`, whose errors are larger than a probability's
     dislike: float = 0.8  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
     scale: float = 0.1  # of the embeddings at the start
+    negatives: int = 0  # `ranking`: candidates that an outer step compares with; 0 is the whole catalogue
     steps: int = 400
     tasks_per_step: int = 256
     learning_rate: float = 0.01
     evaluate_every: int = 25
     patience: int = 4
+
+    def model(self, world: World, seed: int) -> GradientModel:
+        """The numbers to learn."""
+        return GradientModel(world, self, seed)
 
     @abstractmethod
     def rule(self, model: GradientModel) -> Adapt:
@@ -158,7 +175,7 @@ class GradientMethod(Method):
         return self.inner_rate if world.goal == "ranking" else self.rating_inner_rate
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
-        model = GradientModel(world, self, torch.Generator().manual_seed(seed))
+        model = self.model(world, seed)
         rule = self.rule(model)
         return meta_train(
             model.parameters(),

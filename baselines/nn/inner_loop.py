@@ -32,11 +32,17 @@ def initial(sizes: Sequence[int], generator: torch.Generator, scale: float) -> W
 
 def forward(weights: Weights, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """f [T, N] and the activations a_0 .. a_L, for inputs x [T, N, d], or [N, d] shared by all tasks."""
-    activations = [x]
-    for layer in range(0, len(weights) - 2, 2):
-        activations.append((_product(activations[-1], weights[layer]) + weights[layer + 1]).relu())
+    activations = body(weights[:-2], x)
     f = _product(activations[-1], weights[-2]) + weights[-1]
     return f.squeeze(-1), activations
+
+
+def body(weights: Weights, x: Tensor) -> list[Tensor]:
+    """The activations a_0 .. a_L of hidden layers (W_1, b_1, ...); no layer leaves a_0 = x alone."""
+    activations = [x]
+    for w, b in zip(weights[::2], weights[1::2], strict=True):
+        activations.append((_product(activations[-1], w) + b).relu())
+    return activations
 
 
 def _product(x: Tensor, w: Tensor) -> Tensor:
