@@ -70,6 +70,7 @@ class Features(TensorRecord):
     multi_hot: Tensor  # [n, M] float32 of zeros and ones
     dense: Tensor  # [n, D] float32, of order one
     categorical_sizes: tuple[int, ...] = ()
+    text: tuple[str, ...] = ()  # one an id, or none at all: a title, a description
 
     @classmethod
     def empty(cls, n: int) -> Features:

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.contract import Learner
 from benchmark.data import synthetic
 from benchmark.data.dataset import Dataset
+from benchmark.evaluation.evaluate import validator
 from benchmark.protocol import boards, tracks
 from benchmark.protocol.boards import Board, Pin
 from benchmark.protocol.tracks import Split
+from benchmark.running.methods import build, entry
 
 torch.set_num_threads(1)
 
+READ_CONTENT = ("melu", "prompt_tuning_text")  # with nothing known of the partners they are n/a
 SHOTS = (0, 1, 2, 5, 10)
 
 
@@ -29,15 +33,29 @@ def board(goal: str, shots: tuple[int, ...] = SHOTS) -> Board:
 
 @pytest.fixture(scope="session")
 def oracle() -> Callable[..., Split]:
-    """oracle("checkerboard", "ranking") -> its split, made once."""
-    made: dict[tuple[str, str, int], Split] = {}
+    """oracle("checkerboard", "ranking") -> its split, made once; for a method that reads content, of the described world."""
+    made: dict[tuple[str, str, bool], Split] = {}
 
-    def make(world: str, goal: str, seed_index: int = 0) -> Split:
-        key = (world, goal, seed_index)
+    def make(world: str, goal: str, method: str = "") -> Split:
+        key = (world, goal, method in READ_CONTENT)
         if key not in made:
-            dataset: Dataset = getattr(synthetic, world)()
-            made[key] = tracks.cut(board(goal), dataset, seed_index)
+            dataset: Dataset = getattr(synthetic, world)(**({"described": True} if method in READ_CONTENT else {}))
+            made[key] = tracks.cut(board(goal), dataset, 0)
         return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fitted(oracle: Callable[..., Split]) -> Callable[[str, str, str], Learner]:
+    """fitted("maml", "interaction", "rating") -> the learner of that method on its oracle world, fitted once."""
+    made: dict[tuple[str, str, str], Learner] = {}
+
+    def make(name: str, world: str, goal: str) -> Learner:
+        if (name, world, goal) not in made:
+            split = oracle(world, goal, name)
+            made[name, world, goal] = build(entry(name)).fit(split.world, split.seed, validator(split))
+        return made[name, world, goal]
 
     return make
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize("goal", ["ranking", "rating"])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_on_the_gpu(oracle, name, goal):
-    here = oracle("interaction", goal)
+    here = oracle("interaction", goal, name)
     there = here.to("cuda")
     method = build(entry(name))
     if method.unsupported(there.world):

@@ -35,12 +35,16 @@ from benchmark.contract import Support, World
 class MeLU(GradientMethod):
     hidden: tuple[int, ...] = (64, 64)
     inner_steps: int = 1
+    steps: int = 300
     scale: float = 0.3
     negatives: int = 256
     tasks_per_step: int = 128
     learning_rate: float = 0.005
     evaluate_every: int = 50
     patience: int = 3
+
+    def unsupported(self, world: World) -> str | None:
+        return None if world.partner_features.width else "it reads content alone, and nothing is known of the partners"
 
     def model(self, world: World, seed: int) -> GradientModel:
         return _ContentModel(world, self, seed)

@@ -63,6 +63,7 @@ def write(folder: Path, dataset: Dataset) -> None:
                 "columns": digests,
                 "rating_range": dataset.rating_range,
                 "words": dataset.tags.words,
+                "text": {"users": dataset.users.text, "items": dataset.items.text},
                 "sizes": {"users": dataset.users.categorical_sizes, "items": dataset.items.categorical_sizes},
             }
             (part / "manifest.json").write_text(json.dumps(facts))
@@ -87,7 +88,7 @@ def read(folder: Path, entry: Source) -> Dataset | None:
             if _digest(folder / f"{name}.npy") != digest:
                 raise ValueError(f"{name} changed on disk")
             columns[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
-        users, items = (_side(columns, side, facts["sizes"][side]) for side in ("users", "items"))
+        users, items = (_side(columns, side, facts) for side in ("users", "items"))
         return Dataset(
             name=entry.name,
             sha256=entry.sha256,
@@ -107,9 +108,9 @@ def read(folder: Path, entry: Source) -> Dataset | None:
         return None
 
 
-def _side(columns: dict[str, Any], name: str, sizes: list[int]) -> Side:
+def _side(columns: dict[str, Any], name: str, facts: dict[str, Any]) -> Side:
     ids, categorical, multi_hot, dense = (columns[f"{name}.{part}"] for part in ("ids", "categorical", "multi_hot", "dense"))
-    return Side(ids, categorical, tuple(sizes), multi_hot, dense)
+    return Side(ids, categorical, tuple(facts["sizes"][name]), multi_hot, dense, tuple(facts["text"][name]))
 
 
 def _digest(path: Path) -> str:

@@ -24,6 +24,7 @@ class Side:
     categorical_sizes: tuple[int, ...]
     multi_hot: NDArray[np.float32]  # [n, M]
     dense: NDArray[np.float32]  # [n, D]
+    text: tuple[str, ...] = ()  # one an id, or none at all
 
     def __len__(self) -> int:
         return len(self.ids)

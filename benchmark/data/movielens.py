@@ -19,6 +19,10 @@ from benchmark.data.dataset import Dataset, Ints, Side, Tags, build
 from benchmark.errors import DataError
 
 DECADES = 12  # 1910s and before .. 2010s and after, 0 = no year in the title
+GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
 AGES = np.array([0, 18, 25, 35, 45, 50, 56])  # the groups that ML-1M publishes
 
 
@@ -52,9 +56,9 @@ def ml_100k(files: Mapping[str, bytes]) -> Dataset:
     name = "ml-100k"
     ratings = _read(name, files, "u.data", list("umrt"), sep="\t")
     users = _read(name, files, "u.user", ["id", "age", "gender", "job", "zip"], sep="|")
-    columns = ["id", "title", "date", "video", "url", *[f"genre{g}" for g in range(19)]]
+    columns = ["id", "title", "date", "video", "url", *GENRES_100K]
     movies = _read(name, files, "u.item", columns, sep="|", encoding="iso-8859-1")
-    items = _items(movies["id"], movies["title"], movies[columns[6:]])  # flag 0 is "unknown"
+    items = _items(movies["id"], movies["title"], movies[list(GENRES_100K[1:])])
     users["age"] = AGES[np.searchsorted(AGES, users["age"], side="right") - 1]
     users["job"] = users["job"].rank(method="dense").astype(int) - 1
     return build(name, SOURCES[name].sha256, _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
@@ -99,7 +103,7 @@ def _rows(name: str, frame: pd.DataFrame, columns: list[str]) -> tuple[Ints, Int
 
 
 def _items(ids: Any, titles: Any, genres: pd.DataFrame) -> Side:
-    """Genre flags, the decade as a category and the year as a number of order one."""
+    """Genre flags, the decade as a category, the year as a number of order one; title and genres as text."""
     raw = pd.Series(ids).to_numpy(np.int64)
     order = np.argsort(raw)
     text = pd.Series(titles).str.extract(r"\((\d{4})\S*\)\s*$")[0]
@@ -110,7 +114,9 @@ def _items(ids: Any, titles: Any, genres: pd.DataFrame) -> Side:
     flags = genres.drop(columns="(no genres listed)", errors="ignore").to_numpy(np.float32)
     # Constants, not the file's mean and spread: features may not look at the whole file.
     dense = ((filled - 1980.0) / 20.0).astype(np.float32)[:, None]
-    return Side(raw[order], decade[order, None], (DECADES,), flags[order], dense[order])
+    names = np.array(genres.columns, dtype=str)
+    described = [f"{title}. {', '.join(names[row > 0])}" for title, row in zip(pd.Series(titles), genres.to_numpy(), strict=True)]
+    return Side(raw[order], decade[order, None], (DECADES,), flags[order], dense[order], tuple(described[i] for i in order))
 
 
 def _users(users: pd.DataFrame) -> Side:

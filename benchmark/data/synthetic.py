@@ -1,6 +1,8 @@
 """Oracle worlds: small data sets whose right answer is known, to judge every method and the harness.
 
-All are generated from a seed, complete in themselves, and marked synthetic.
+All are generated from a seed, complete in themselves, and marked synthetic. Nothing is known of
+anyone but the ratings, unless a world is asked to be `described`: its items then publish what decides
+about them, as features and in words, for methods that read content.
 """
 
 from __future__ import annotations
@@ -16,31 +18,38 @@ from benchmark.data.dataset import Dataset, Side, build
 Floats = NDArray[np.float64]
 
 
-def checkerboard(n_users: int = 400, n_items: int = 60, rows: int = 40, seed: int = 0) -> Dataset:
+def checkerboard(n_users: int = 400, n_items: int = 60, rows: int = 40, seed: int = 0, described: bool = False) -> Dataset:
     """Even users like even items (5) and no odd ones (1); odd users the reverse.
 
     Nothing but the support tells them apart: at 0 shots no method can be right, at 5 each can.
     """
     rating = np.where((np.arange(n_users)[:, None] + np.arange(n_items)) % 2 == 0, 5.0, 1.0)
-    return _sample("synthetic-checkerboard", rating, rows, (1.0, 5.0), seed)
+    made = _sample("synthetic-checkerboard", rating, rows, (1.0, 5.0), seed)
+    return _describe(made, np.where(np.arange(n_items) % 2 == 0, 1.0, -1.0)[:, None]) if described else made
 
 
-def additive(n_users: int = 600, n_items: int = 80, rows: int = 45, noise: float = 1.0, seed: int = 0) -> Dataset:
+def additive(n_users: int = 600, n_items: int = 80, rows: int = 45, noise: float = 1.0, seed: int = 0, described: bool = False) -> Dataset:
     """rating = mean + user + item + noise, with variances in the ratio of the bias model's dampings.
 
     Damping 5 (entity) and 10 (partner) are then the posterior means: bias is the truth and nothing beats it.
     """
     luck = np.random.default_rng(seed)
-    rating = 5.0 + luck.normal(0, noise / 5**0.5, (n_users, 1)) + luck.normal(0, noise / 10**0.5, n_items)
-    return _sample("synthetic-additive", rating + luck.normal(0, noise, rating.shape), rows, (0.0, 10.0), seed)
+    user, item = luck.normal(0, noise / 5**0.5, (n_users, 1)), luck.normal(0, noise / 10**0.5, n_items)
+    rating = 5.0 + user + item
+    made = _sample("synthetic-additive", rating + luck.normal(0, noise, rating.shape), rows, (0.0, 10.0), seed)
+    # What is told of an item here decides nothing: its quality in words would beat damped means for good reason.
+    return _describe(made, np.random.default_rng(seed + 1).normal(0, 1, (n_items, 2))) if described else made
 
 
-def interaction(n_users: int = 600, n_items: int = 80, rows: int = 45, noise: float = 0.3, seed: int = 0) -> Dataset:
+def interaction(
+    n_users: int = 600, n_items: int = 80, rows: int = 45, noise: float = 0.3, seed: int = 0, described: bool = False
+) -> Dataset:
     """rating = mean + <user, item> in two dimensions + noise: biases know nothing of it."""
     luck = np.random.default_rng(seed)
     user, item = luck.normal(0, 1, (n_users, 2)), luck.normal(0, 1, (n_items, 2))
     rating = 5.0 + user @ item.T + luck.normal(0, noise, (n_users, n_items))
-    return _sample("synthetic-interaction", rating, rows, (0.0, 10.0), seed)
+    made = _sample("synthetic-interaction", rating, rows, (0.0, 10.0), seed)
+    return _describe(made, item) if described else made
 
 
 def linear(n_users: int = 400, n_items: int = 80, rows: int = 45, width: int = 4, seed: int = 0) -> Dataset:
@@ -50,6 +59,14 @@ def linear(n_users: int = 400, n_items: int = 80, rows: int = 45, width: int = 4
     rating = 5.0 + luck.normal(0, 0.5, (n_users, width)) @ features.T
     dataset = _sample("synthetic-linear", rating, rows, (0.0, 10.0), seed)
     return replace(dataset, items=replace(dataset.items, dense=features))
+
+
+def _describe(dataset: Dataset, facts: Floats) -> Dataset:
+    """The data set with `facts` [n_items, D] of its items as dense features and as a sentence each."""
+    words = (("red", "blue"), ("loud", "quiet"))
+    text = tuple(" ".join(pair[int(value < 0)] for value, pair in zip(row, words, strict=False)) for row in facts)
+    name, items = f"{dataset.name}-described", replace(dataset.items, dense=facts.astype(np.float32), text=text)
+    return replace(dataset, name=name, items=items)
 
 
 def _sample(name: str, rating: Floats, rows: int, scale: tuple[float, float], seed: int) -> Dataset:

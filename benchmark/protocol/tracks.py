@@ -153,6 +153,7 @@ def _features(side: Side, order: Ints, *more: NDArray[np.float32]) -> Features:
         torch.from_numpy(multi_hot[order]),
         torch.from_numpy(np.asarray(side.dense)[order]),
         side.categorical_sizes,
+        tuple(side.text[i] for i in order) if side.text else (),
     )
 
 

@@ -1,0 +1,1 @@
+"""Prompt-tuning: a frozen reader, and a few vectors an entity learns from her support."""
