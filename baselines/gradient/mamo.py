@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from baselines.nn.features import design_matrix
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
-from baselines.nn.inner_loop import Weights, descend
+from baselines.nn.inner_loop import Adapted, descend
 from benchmark.contract import Support, World
 
 
@@ -53,7 +53,7 @@ class MAMO(GradientMethod):
     def rule(self, model: GradientModel) -> Adapt:
         rates = [self.rate(model.world)] * len(model.theta)
 
-        def adapt(one: Snapshot, support: Support) -> Weights:
+        def adapt(one: Snapshot, support: Support) -> Adapted:
             attention = one.y[support.entity]  # [T, slots]
             start = tuple(
                 w - self.strength * (attention @ m.flatten(1)).view(-1, *w.shape) for w, m in zip(one.theta, one.rates, strict=True)
@@ -78,7 +78,8 @@ class _MemoryModel(GradientModel):
         self.keys = drawn(method.slots, method.width, scale=1.0)
         self.rates.extend([drawn(method.slots, *w.shape, scale=0.02) for w in self.theta])
 
-    def entities(self) -> Tensor:
-        """a_e of every entity: [n_entities, slots]."""
-        near = functional.normalize(self.known @ self.profile, dim=1, eps=1e-6) @ functional.normalize(self.keys, dim=1).T
+    def entities(self, entity: Tensor | None = None) -> Tensor:
+        """a_e of every entity, or of those named: [N, slots]."""
+        known = self.known if entity is None else self.known[entity]
+        near = functional.normalize(known @ self.profile, dim=1, eps=1e-6) @ functional.normalize(self.keys, dim=1).T
         return near.softmax(1)

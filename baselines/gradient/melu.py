@@ -11,8 +11,8 @@ two partners of the same content differ by b_p alone, which is slow and learned 
 common base: the residual over the bias model, log popularity; the paper predicts the rating itself).
 The paper's inner rate, 5e-6, moves no prediction visibly; this one does.
 
-The entity's fields enter the first layer alone, so they are folded into its offset and the catalogue
-is scored as if they were not there. At zero shots phi is theta.
+The entity's fields are the same in every row of a task, so their weights in the first layer, adapted
+as all others, act as an offset of the entity's own, and the inner loop runs over the partner's alone. At zero shots phi is theta.
 
 Hoyeop Lee, Jinbae Im, Seongwon Jang, Hyunsouk Cho and Sehee Chung (2019), MeLU: Meta-Learned User
 Preference Estimator for Cold-Start Recommendation.
@@ -20,15 +20,20 @@ Preference Estimator for Cold-Start Recommendation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from baselines.nn.chunks import by_length
 from baselines.nn.features import FieldEncoder
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
-from baselines.nn.inner_loop import Weights, descend
+from baselines.nn.inner_loop import Adapted, descend
 from benchmark.contract import Support, World
+from benchmark.protocol.tasks import Episode
+
+TASKS_A_RUN, MOST_RUNS = 48, 8  # a training step is cut into runs of like support length: too short ones cost launches
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,25 @@ class MeLU(GradientMethod):
     def model(self, world: World, seed: int) -> GradientModel:
         return _ContentModel(world, self, seed)
 
+    def loss(self, model: GradientModel, rule: Adapt, episode: Episode) -> Tensor:
+        # The fields of this batch's entities alone, whose ids are then their places in it.
+        one = model.now(episode.support.entity)
+        place = torch.arange(len(episode.support), device=one.b.device)
+        episode = replace(episode, support=replace(episode.support, entity=place))
+        parts = by_length(episode, max(2, min(MOST_RUNS, len(place) // TASKS_A_RUN)))
+        losses = [len(part.support) * model.outer_loss(one, rule(one, part.support), part) for part in parts]
+        return torch.stack(losses).sum() / len(place)
+
     def rule(self, model: GradientModel) -> Adapt:
-        def adapt(one: Snapshot, support: Support) -> Weights:
-            own = one.y[support.entity]
-            x = torch.cat([one.z[support.partner], own[:, None].expand(-1, support.mask.shape[1], -1)], 2)
-            phi = descend(one.theta, x, model.wrong(one, support), [self.rate(model.world)] * len(one.theta), self.inner_steps)
-            return fold(phi, own)
+        rate = self.rate(model.world)
+
+        def adapt(one: Snapshot, support: Support) -> Adapted:
+            own, z = one.y[support.entity], functional.embedding(support.partner, one.z)
+            of_partner, of_entity = one.theta[0][: z.shape[2]], one.theta[0][z.shape[2] :]
+            # x_e is the same in every row, so its weights act as an offset, and their step, x_e' x_e times that of the offset, as its step.
+            theta = (of_partner, one.theta[1] + own[:, None] @ of_entity, *one.theta[2:])
+            rates = [rate, rate * (1 + own.square().sum(1))[:, None, None], *[rate] * (len(theta) - 2)]
+            return descend(theta, z, model.wrong(one, support), rates, self.inner_steps)
 
         return adapt
 
@@ -67,14 +85,7 @@ class _ContentModel(GradientModel):
         super().__init__(world, method, seed, partner, partner.width + entity.width)
         self.entity = entity
 
-    def entities(self) -> Tensor:
-        """The fields of every entity: [n_entities, width]."""
-        y: Tensor = self.entity()
+    def entities(self, entity: Tensor | None = None) -> Tensor:
+        """The fields of every entity, or of those named: [N, width]."""
+        y: Tensor = self.entity(entity)
         return y
-
-
-def fold(phi: Weights, own: Tensor) -> Weights:
-    """phi over [fields of p; own fields [T, d]] as weights over the fields of p alone, exactly."""
-    first, offset = phi[0], phi[1]
-    width = first.shape[-2] - own.shape[1]
-    return first[..., :width, :], offset + own[:, None] @ first[..., width:, :], *phi[2:]

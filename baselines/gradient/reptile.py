@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel
-from baselines.nn.inner_loop import Weights, descend
+from baselines.nn.inner_loop import Weights, descend, whole
 from benchmark.contract import Support
 from benchmark.protocol.tasks import Episode
 
@@ -33,7 +33,7 @@ class Reptile(GradientMethod):
         one = model.now()
         with torch.no_grad():
             end, seen = rule(one, whole_task(episode)), rule(one, episode.support)
-        return model.outer_loss(one, seen, episode) + towards(one.theta, end)
+        return model.outer_loss(one, seen, episode) + towards(one.theta, whole(end))
 
 
 def whole_task(episode: Episode) -> Support:

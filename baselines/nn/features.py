@@ -64,11 +64,12 @@ class FieldEncoder(nn.Module):
         self.register_buffer("multi_hot", features.multi_hot / features.multi_hot.sum(1, keepdim=True).clamp(min=1))
         self.register_buffer("dense", features.dense)
 
-    def forward(self) -> Tensor:
-        """[n, width]; width is 0 where nothing is known."""
-        parts = [table[self.categorical[:, a]] for a, table in enumerate(self.tables)]
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """[n, width], or of `rows` [N] alone; width is 0 where nothing is known."""
+        categorical, multi_hot, dense = (block if rows is None else block[rows] for block in (self.categorical, self.multi_hot, self.dense))
+        parts = [functional.embedding(categorical[:, a], table) for a, table in enumerate(self.tables)]
         if self.flags is not None:
-            parts.append(self.multi_hot @ self.flags)
+            parts.append(multi_hot @ self.flags)
         if self.numbers is not None:
-            parts.append(self.dense @ self.numbers)
-        return torch.cat(parts, 1) if parts else self.dense.new_zeros(len(self.dense), 0)
+            parts.append(dense @ self.numbers)
+        return torch.cat(parts, 1) if parts else dense.new_zeros(len(dense), 0)

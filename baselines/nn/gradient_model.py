@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from baselines.nn.bias import DampedBias
 from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
-from baselines.nn.inner_loop import Weights, body, forward, initial
+from baselines.nn.inner_loop import Adapted, Weights, body, forward, initial, whole
 from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
@@ -61,13 +61,13 @@ class GradientModel(nn.Module):
         ranks = world.goal == "ranking"
         self.b = nn.Parameter(log_popularity(world) if ranks else torch.zeros(world.n_partners, device=world.device))
 
-    def now(self) -> Snapshot:
-        """The numbers as they are, attached to the graph."""
-        return Snapshot(self.encoder(), tuple(self.theta), tuple(self.rates), self.b, self.entities())
+    def now(self, entity: Tensor | None = None) -> Snapshot:
+        """The numbers as they are, attached to the graph; `y` of every entity, or of those named."""
+        return Snapshot(self.encoder(), tuple(self.theta), tuple(self.rates), self.b, self.entities(entity))
 
-    def entities(self) -> Tensor:
+    def entities(self, entity: Tensor | None = None) -> Tensor:
         """What the network reads of an entity beside her support: nothing, unless a method says otherwise."""
-        return self.b.new_zeros(self.world.n_entities, 0)
+        return self.b.new_zeros(self.world.n_entities if entity is None else len(entity), 0)
 
     def frozen(self) -> Snapshot:
         """A copy of the numbers, for a learner to keep."""
@@ -84,7 +84,7 @@ class GradientModel(nn.Module):
         left = self.bias.residual(support) - self.bias.entity(support) - one.b[support.partner]
         return lambda f: (f - left) * support.mask
 
-    def outer_loss(self, one: Snapshot, phi: Weights, episode: Episode) -> Tensor:
+    def outer_loss(self, one: Snapshot, phi: Adapted, episode: Episode) -> Tensor:
         """The loss of the adapted weights on the query."""
         if self.world.goal == "ranking" and self.negatives is None:
             return catalogue_softmax(forward(phi, one.z)[0] + one.b, episode, self.world)
@@ -96,7 +96,7 @@ class GradientModel(nn.Module):
         return squared_error(base + near, episode)
 
 
-Adapt = Callable[[Snapshot, Support], Weights]
+Adapt = Callable[[Snapshot, Support], Adapted]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class GradientLearner(Learner):
     def adapt(self, support: Support) -> State:
         """phi, where it differs from theta, and b_e."""
         with torch.no_grad():
-            phi = self.rule(self.one, support)
+            phi = whole(self.rule(self.one, support))
         own = {f"phi_{i}": w for i, (w, t) in enumerate(zip(phi, self.one.theta, strict=True)) if w is not t}
         return {**{name: w.expand(len(support), -1, -1) for name, w in own.items()}, "entity": self.model.bias.entity(support)}
 

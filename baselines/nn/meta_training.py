@@ -39,7 +39,7 @@ def meta_train(
     the step and the rate, where the loss is not finite.
     """
     n_tasks = max(1, min(schedule.tasks_per_step, sampler.n_able // 3))
-    optimiser = torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, foreach=True)
+    optimiser = torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     best, best_score, since = learner(), -math.inf, 0
     for step in range(1, schedule.steps + 1):
         optimiser.zero_grad()

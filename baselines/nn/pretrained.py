@@ -54,7 +54,7 @@ def pretrain(world: World, width: int, scale: float, steps: int, learning_rate: 
     u = nn.Parameter((torch.randn(world.n_entities, width, generator=generator) * scale).to(world.device))
     sampler = TaskSampler(world, seed, n_query=40)
     n_tasks = max(1, min(256, sampler.n_able // 3))
-    optimiser = torch.optim.AdamW([*model.parameters(), u], lr=learning_rate, weight_decay=0.05, foreach=True)
+    optimiser = torch.optim.AdamW([*model.parameters(), u], lr=learning_rate, weight_decay=0.05, fused=True)
     for _ in range(steps):
         optimiser.zero_grad()
         episode = sampler.sample(n_tasks)

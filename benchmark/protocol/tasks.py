@@ -99,6 +99,10 @@ class Episode(TensorRecord):
     query_rating: Tensor  # [T, Q] float32, 0 where masked out
     query_mask: Tensor  # [T, Q] bool
 
+    def __getitem__(self, rows: Tensor | slice) -> Episode:
+        """The tasks that `rows` selects, in that order."""
+        return Episode(self.support[rows], self.pool[rows], self.query_partner[rows], self.query_rating[rows], self.query_mask[rows])
+
 
 class TaskSampler:
     """Draws training tasks shaped like the tests to come: k mixed over the world's shots, 0 included.

@@ -8,10 +8,15 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from baselines.gradient.reptile import towards
-from baselines.nn.inner_loop import descend, forward, initial
+from baselines.nn.inner_loop import Moved, forward, initial, whole
+from baselines.nn.inner_loop import descend as descend_in_any_form
 
-RATE, TASKS, K, D = 0.2, 3, 4, 3
+RATE, TASKS, K, D = 0.2, 3, 4, 6  # K < D: the first of several layers is adapted in the dual
 MASK = torch.arange(K) < torch.tensor([0, 2, 4])[:, None]
+
+
+def descend(*arguments, **keywords):
+    return whole(descend_in_any_form(*arguments, **keywords))
 
 
 def _double(seed: int, *shape: int) -> Tensor:
@@ -51,6 +56,25 @@ def test_the_written_gradient_equals_vmap_of_grad(hidden, kind, steps):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
     for one, start in zip(fast, theta, strict=True):
         assert torch.equal(one[0], start.view_as(one[0])), "at zero shots phi is theta"
+
+
+@pytest.mark.parametrize("second_order", [True, False])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_dual_first_layer_equals_the_whole_one(steps, second_order):
+    """Rows that count nothing make K >= D, where the layer is formed."""
+    theta = tuple(w.requires_grad_() for w in _weights((5, 4)))
+    rates = [RATE] * len(theta)
+    padded = torch.nn.functional.pad(X, (0, 0, 0, 4), value=1.0)
+    found = []
+    for x, wrong in (
+        (X, WRONG["logistic"]),
+        (padded, lambda f: torch.nn.functional.pad(WRONG["logistic"](f[:, :K]), (0, 4))),
+    ):
+        phi = descend_in_any_form(theta, x, wrong, rates, steps, second_order)
+        assert isinstance(phi[0], Moved) == (x is X)
+        found.append([*whole(phi), *torch.autograd.grad(_outer(phi), theta)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
 def _numeric(loss, weights, which: int) -> Tensor:
