@@ -107,6 +107,26 @@ class Support(TensorRecord):
         """Rows shown by each task: [T] float32."""
         return self.mask.sum(1).float()
 
+    def checked(self, world: World) -> Support:
+        """This support, if a learner of `world` may be given it; for supports made by hand.
+
+        Raises ValueError, naming task and row, for an id that does not exist, a rating off the scale, or
+        a masked row that is not all zeros.
+        """
+        low, high = world.rating_range
+        for what, column, wrong, wanted in (
+            ("entity", self.entity, (self.entity < 0) | (self.entity >= world.n_entities), f"0 to {world.n_entities - 1}"),
+            ("partner", self.partner, (self.partner < 0) | (self.partner >= world.n_partners), f"0 to {world.n_partners - 1}"),
+            ("rating", self.rating, self.mask & ~((self.rating >= low) & (self.rating <= high)), f"{low:g} to {high:g}"),
+            ("rating", self.rating, ~self.mask & (self.rating != 0), "0 where masked out"),
+            ("partner", self.partner, ~self.mask & (self.partner != 0), "0 where masked out"),
+        ):
+            if bool(wrong.any()):
+                place = torch.nonzero(wrong)[0].tolist()
+                where = f"task {place[0]}" + (f", row {place[1]}" if len(place) > 1 else "")
+                raise ValueError(f"support of {where}: {what} is {column[tuple(place)].item():g}, wanted {wanted}")
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class World(TensorRecord):

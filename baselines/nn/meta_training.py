@@ -50,7 +50,7 @@ def meta_train(
             continue
         if not bool(value.isfinite()):  # looked at here only, so that the loop does not wait for the device
             raise FloatingPointError(
-                f"the meta-training loss is {float(value)} at step {step} with learning rate {schedule.learning_rate:g}; try a smaller one"
+                f"the meta-training loss is {value.item()} at step {step} with learning rate {schedule.learning_rate:g}; try a smaller one"
             )
         one = learner()
         score = validate(one)
