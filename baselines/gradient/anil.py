@@ -24,6 +24,7 @@ class ANIL(GradientMethod):
     hidden: tuple[int, ...] = (64,)
     scale: float = 0.3
     learning_rate: float = 0.005
+    patience: int = 3
 
     def rule(self, model: GradientModel) -> Adapt:
         rates = [0.0] * (len(model.theta) - 2) + [self.rate(model.world)] * 2

@@ -45,7 +45,7 @@ class MAMO(GradientMethod):
     steps: int = 300
     learning_rate: float = 0.005
     evaluate_every: int = 50
-    patience: int = 3
+    patience: int = 2
 
     def model(self, world: World, seed: int) -> GradientModel:
         return _MemoryModel(world, self, seed)

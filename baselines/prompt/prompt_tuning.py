@@ -52,12 +52,12 @@ class PromptTuning(Method):
     inner_rate: float = 1.0  # where the learned rates start, `ranking`
     rating_inner_rate: float = 0.1
     scale: float = 0.1  # of the embeddings at the start
-    steps: int = 300  # of the pretraining, and again of the prompts' meta-training
+    steps: int = 250  # of the pretraining, and again of the prompts' meta-training
     tasks_per_step: int = 256
     learning_rate: float = 0.01
     prompt_learning_rate: float = 0.02
     evaluate_every: int = 25
-    patience: int = 4
+    patience: int = 3
 
     def unsupported(self, world: World) -> str | None:
         return missing(world.partner_features.text) if self.text else None

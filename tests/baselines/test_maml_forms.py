@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from tests.benchmarks.maml_throughput import METHOD, batch, forms
@@ -21,8 +24,12 @@ def _episode(world):
     return Episode(shown, shown.partner, partner[:, 20:], rating[:, 20:], torch.ones(8, 10, dtype=torch.bool))
 
 
-def test_three_forms_are_one(oracle):
+@pytest.mark.parametrize("known", [0, 3])
+def test_four_forms_are_one(oracle, known):
+    """The loop, the vmap, the dual under autograd, and the gradient written by hand; `known` features of the entity."""
     world = oracle("interaction", "rating", "melu").world
+    own = torch.randn(world.n_entities, known, generator=torch.Generator().manual_seed(1))
+    world = replace(world, entity_features=replace(world.entity_features, dense=own))
     model = METHOD.model(world, 0).double()
     bias = model.bias
     model.bias = type(bias)(bias.mean.double(), bias.partner.double(), bias.entity_damping)
@@ -35,6 +42,12 @@ def test_three_forms_are_one(oracle):
         value = loss(episode)
         found[name] = [value, *torch.autograd.grad(value, parameters, allow_unused=True)]
     n_theta = len(model.theta)
+    rule = METHOD.rule(model)
+    value = model.outer_loss(model.now(), rule(model.now(), episode.support), episode)
+    parameters = list(model.parameters())
+    found["dual"] = [value, *torch.autograd.grad(value, parameters, allow_unused=True)]
+    for one, other in zip(found["suite"], found["dual"], strict=True):  # every number that is learned
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
     for name in ("vmap", "suite"):
         torch.testing.assert_close(found[name][0], found["loop"][0], rtol=0, atol=1e-10)
     for one, other in zip(found["vmap"][1:], found["loop"][1:], strict=True):
