@@ -42,12 +42,12 @@ TASKS_A_RUN, MOST_RUNS = 32, 8  # a training step is cut into runs of like suppo
 class MeLU(GradientMethod):
     hidden: tuple[int, ...] = (64, 64)
     inner_steps: int = 1
-    steps: int = 200
+    steps: int = 150
     scale: float = 0.3
     negatives: int = 128
     tasks_per_step: int = 128
     learning_rate: float = 0.005
-    evaluate_every: int = 100
+    evaluate_every: int = 75
     patience: int = 2
 
     def unsupported(self, world: World) -> str | None:

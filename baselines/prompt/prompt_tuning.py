@@ -57,7 +57,7 @@ class PromptTuning(Method):
     learning_rate: float = 0.01
     prompt_learning_rate: float = 0.02
     evaluate_every: int = 25
-    patience: int = 3
+    patience: int = 2
 
     def unsupported(self, world: World) -> str | None:
         return missing(world.partner_features.text) if self.text else None
