@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
@@ -139,7 +140,14 @@ class _Learner(Learner):
         return {"rows": rows, "label": y, "hidden": hidden, "entity": self.bias.entity(support)}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
-        g = attend(self.space, state["rows"], state["label"], state["hidden"], partner)
+        rows, y, hidden = state["rows"], state["label"], state["hidden"]
+        columns = len(self.space.b) if partner is None else partner.shape[1]
+        g = torch.cat(
+            [
+                attend(self.space, rows[part], y[part], hidden[part], partner if partner is None else partner[part])
+                for part in chunks(len(y), columns * y.shape[1], y.device)
+            ]
+        )
         b = self.space.b if partner is None else self.space.b[partner]
         if self.world.goal == "ranking":
             return self.space.strength * g + b
