@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.nn.chunks import by_length
+from baselines.nn.chunks import by_length, once
 from baselines.nn.features import FieldEncoder
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
 from baselines.nn.inner_loop import Adapted, Weights, descend
 from baselines.nn.meta_training import squared_error
-from baselines.nn.one_step import OneStep
+from baselines.nn.one_step import OneStep, Run
 from benchmark.contract import Support, World
 from benchmark.protocol.tasks import Episode
 
@@ -58,21 +58,21 @@ class MeLU(GradientMethod):
 
     def loss(self, model: GradientModel, rule: Adapt, episode: Episode) -> Tensor:
         # The fields of this batch's entities alone, whose ids are then their places in it.
-        one = model.now(episode.support.entity)
-        place = torch.arange(len(episode.support), device=one.b.device)
+        own = model.entities(episode.support.entity)
+        place = torch.arange(len(own), device=own.device)
         episode = replace(episode, support=replace(episode.support, entity=place))
-        parts = by_length(episode, max(2, min(MOST_RUNS, len(place) // TASKS_A_RUN)))
+        episode, parts = by_length(episode, max(2, min(MOST_RUNS, len(own) // TASKS_A_RUN)))
         if model.world.goal == "rating" and self.inner_steps == 1 and len(self.hidden) == 2:
-            losses = one_step_losses(model, one, parts, self.rate(model.world))
-        else:
-            losses = [model.outer_loss(one, rule(one, part.support), part) for part in parts]
-        return torch.stack([len(part.support) * loss for part, loss in zip(parts, losses, strict=True)]).sum() / len(place)
+            return one_step_loss(model, own, episode, parts, self.rate(model.world))
+        one = replace(model.now(place[:0]), y=own)
+        losses = [model.outer_loss(one, rule(one, part.support), part) for part in parts]
+        return torch.stack([len(part.support) * loss for part, loss in zip(parts, losses, strict=True)]).sum() / len(own)
 
     def rule(self, model: GradientModel) -> Adapt:
         rate = self.rate(model.world)
 
         def adapt(one: Snapshot, support: Support) -> Adapted:
-            theta, own_rate = over_partner(one, support, rate)
+            theta, own_rate = over_partner(one.theta, one.y[support.entity], rate)
             z = functional.embedding(support.partner, one.z)
             rates = [rate, own_rate[:, None, None], *[rate] * (len(theta) - 2)]
             return descend(theta, z, model.wrong(one, support), rates, self.inner_steps)
@@ -80,34 +80,31 @@ class MeLU(GradientMethod):
         return adapt
 
 
-def over_partner(one: Snapshot, support: Support, rate: float) -> tuple[Weights, Tensor]:
-    """The weights over the partner's fields alone, and the rate [T] of their offset.
+def over_partner(theta: Weights, own: Tensor, rate: float) -> tuple[Weights, Tensor]:
+    """The weights over the partner's fields alone, given the entity's `own` [T, width], and the rate [T] of their offset.
 
     x_e is the same in every row, so its weights act as an offset, and their step is x_e . x_e times the offset's.
     """
-    own, width = one.y[support.entity], one.z.shape[1]
-    theta = (one.theta[0][:width], one.theta[1] + own[:, None] @ one.theta[0][width:], *one.theta[2:])
-    return theta, rate * (1 + own.square().sum(1))
+    width = len(theta[0]) - own.shape[1]
+    offset = theta[1] + own[:, None] @ theta[0][width:]
+    return (theta[0][:width], offset, *theta[2:]), rate * (1 + own.square().sum(1))
 
 
-def one_step_losses(model: GradientModel, one: Snapshot, parts: list[Episode], rate: float) -> list[Tensor]:
-    """`outer_loss` of each part after one inner step at goal `rating`, by the gradient written by hand."""
-    rows = [torch.cat([part.support.partner, part.query_partner], 1) for part in parts]
-    everyone = torch.cat([one_part.flatten() for one_part in rows])
-    sizes = [one_part.numel() for one_part in rows]
-    # One gather for all parts: the gradient of each is a table as long as the catalogue.
-    z, b = functional.embedding(everyone, one.z).split(sizes), functional.embedding(everyone, one.b[:, None]).split(sizes)
-    losses = []
-    for part, place, z_rows, b_rows in zip(parts, rows, z, b, strict=True):
-        support, entity = part.support, model.bias.entity(part.support)
-        shown = support.partner.shape[1]
-        z_part, b_part = z_rows.view(*place.shape, -1), b_rows.view(place.shape)
-        theta, own_rate = over_partner(one, support, rate)
-        left = model.bias.residual(support) - entity - b_part[:, :shown]
-        mask = support.mask.to(z_part.dtype)
-        near: Tensor = OneStep.apply(z_part[:, :shown], left, mask, z_part[:, shown:], *theta, rate, own_rate)
-        losses.append(squared_error(model.bias.predict(entity, part.query_partner) + near + b_part[:, shown:], part))
-    return losses
+def one_step_loss(model: GradientModel, own: Tensor, episode: Episode, parts: list[Episode], rate: float) -> Tensor:
+    """`outer_loss` of the episode after one inner step at goal `rating`, by the gradient written by hand over its `parts`."""
+    support, asked = episode.support, episode.query_partner
+    entity = model.bias.entity(support)
+    left = model.bias.residual(support) - entity
+    partner, place = once(torch.cat([support.partner, asked], 1), model.world.n_partners)
+    shown, asked_place = place[:, : left.shape[1]], place[:, left.shape[1] :]
+    mask, runs, at = support.mask.to(left.dtype), [], 0
+    for part in parts:
+        tasks, k = slice(at, at + len(part.support)), part.support.partner.shape[1]
+        runs.append(Run(shown[tasks, :k], left[tasks, :k], mask[tasks, :k], asked_place[tasks]))
+        at += len(part.support)
+    theta, own_rate = over_partner(tuple(model.theta), own[support.entity], rate)
+    near: Tensor = OneStep.apply(model.encoder(partner), model.b.index_select(0, partner), *theta, rate, own_rate, runs)
+    return squared_error(model.bias.predict(entity, asked) + near, episode)
 
 
 class _ContentModel(GradientModel):

@@ -1,4 +1,4 @@
-"""How tasks are cut into runs: so many to score at once, and training tasks by the length of their support."""
+"""How a batch becomes less work: so many tasks to score at once, runs of like support length, each partner once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from benchmark.contract import Support
 from benchmark.protocol.tasks import Episode
@@ -22,21 +23,35 @@ def chunks(n_tasks: int, numbers_a_task: int, device: torch.device) -> Iterator[
         yield slice(start, start + size)
 
 
-def by_length(episode: Episode, n: int) -> list[Episode]:
-    """The tasks in `n` runs of like support length, each trimmed to its longest: padding is otherwise half of the work.
+def by_length(episode: Episode, n: int) -> tuple[Episode, list[Episode]]:
+    """The tasks sorted by the length of their support, and the same in `n` runs, each trimmed to its longest.
 
-    Lengths are read on the host, so that a GPU, which would wait for it and has room for padding, gets one run.
+    Padding is otherwise half of the work. Lengths are read on the host, so that a GPU, which would wait
+    for it and has room for padding, gets one run.
     """
-    support = episode.support
-    if support.mask.is_cuda or len(support) < 2 * n:
-        return [episode]
-    order = support.mask.sum(1).argsort(stable=True)
-    return [trimmed(episode[rows]) for rows in order.chunk(n)]
+    length = episode.support.mask.sum(1)
+    if length.is_cuda or len(length) < 2 * n:
+        return episode, [episode]
+    length, order = length.sort(stable=True)
+    episode, size = episode[order], -(-len(order) // n)
+    longest = length.tolist()
+    starts = range(0, len(longest), size)
+    return episode, [trimmed(episode[at : at + size], max(1, longest[min(at + size, len(longest)) - 1])) for at in starts]
 
 
-def trimmed(episode: Episode) -> Episode:
-    """Without the columns of the support that no task has; one is kept."""
-    support = episode.support
-    shown = slice(0, max(1, int(support.mask.sum(1).max())))
+def trimmed(episode: Episode, longest: int) -> Episode:
+    """With the first `longest` columns of the support alone."""
+    support, shown = episode.support, slice(0, longest)
     columns = (support.partner, support.rating, support.time, support.mask)
     return replace(episode, support=Support(support.entity, *(column[:, shown] for column in columns)))
+
+
+def once(partner: Tensor, n_partners: int) -> tuple[Tensor, Tensor]:
+    """The distinct partners [m] of a batch, and the place of each of `partner` [...] among them.
+
+    A GPU, which would wait for their count, gets every partner.
+    """
+    if partner.is_cuda:
+        return torch.arange(n_partners, device=partner.device), partner
+    met = torch.zeros(n_partners, dtype=torch.bool).index_fill_(0, partner.flatten(), True)
+    return met.nonzero().flatten(), (met.cumsum(0) - 1)[partner]
