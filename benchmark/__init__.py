@@ -21,6 +21,7 @@ _WHERE = {
     "load_board": "benchmark.notebook",
     "run": "benchmark.notebook",
     "results": "benchmark.notebook",
+    "searched": "benchmark.contract",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Literal, Self
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -167,6 +167,24 @@ class Learner(ABC):
     def parameters(self) -> int:
         """Fitted numbers, counted for the cost table; 0 where nothing is fitted."""
         return 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """What tuning may try for one hyperparameter: a range, whole numbers where both ends are, or a few choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # drawn evenly on a logarithmic scale
+    choices: tuple[Any, ...] = ()
+
+
+def searched(default: Any, low: float | None = None, high: float | None = None, *, log: bool = False, choices: tuple[Any, ...] = ()) -> Any:
+    """A field of a method with its default and what tuning may try in its place.
+
+    `damping: float = searched(5.0, 0.5, 50.0, log=True)`; a field declared without it is never searched.
+    """
+    return field(default=default, metadata={"search": Search(low, high, log, choices)})
 
 
 class Method(ABC):
