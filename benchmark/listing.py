@@ -15,7 +15,7 @@ def listing(data_dir: Path | None) -> str:
     for name in boards.board_names():
         board = boards.load(name)
         lines.append(f"  {name:<16} {board.title}")
-        lines.append(f"  {'':<16} by {board.metric}; shots {', '.join(map(str, board.shots))}; on {', '.join(board.datasets)}")
+        lines.append(f"  {'':<16} by {board.metric}; shots {', '.join(map(boards.k_label, board.shots))}; on {', '.join(board.datasets)}")
     lines += ["", "data sets"]
     for name, source in SOURCES.items():
         ready = "ready" if is_here(source.archive, data_dir) or source.embedded else f"python -m benchmark data fetch {name}"

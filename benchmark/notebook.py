@@ -63,7 +63,9 @@ def run(
         plan.checked_count("seeds", seeds)
     if workers > 1 and any(name.startswith("__main__:") for name in methods):
         raise UsageError("a class of the notebook itself runs with workers=1; put it into a module for more")
-    made = plan.make([board], [dataset], plan.known_methods(list(methods), []), seeds, device, Path(data_dir) if data_dir else None)
+    made = plan.make(
+        [board], [dataset], plan.known_methods(list(methods), []) if methods else None, seeds, device, Path(data_dir) if data_dir else None
+    )
     data.verify(dataset, Path(data_dir) if data_dir else None)
     store = CellStore(Path(out))
     todo = [cell for cell in made.cells if not cell.is_done(store.read(cell.key))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmark.errors import UsageError, unknown
 
@@ -27,11 +27,12 @@ class Source:
     megabytes: float  # of the archive, to say what a fetch costs
     terms: str
     citation: str
+    extras: Mapping[str, str] = field(default_factory=dict)  # files beside the archive, plain or with .gz -> sha256 of the plain bytes
 
     @property
     def sha256(self) -> str:
         """One hash for the data set: of its members' names and hashes, sorted."""
-        lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(self.members.items()))
+        lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted({**self.members, **self.extras}.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -40,6 +41,11 @@ _HARPER = (
     "ACM Transactions on Interactive Intelligent Systems 5(4):19, doi:10.1145/2827872"
 )
 _RESEARCH_ONLY = "research use with acknowledgement; may not be redistributed"
+_ML_1M = {
+    "ml-1m/movies.dat": "0140fc2356357c1a851d0f52e893a1e4d3696df632c4141cea8d5bc3d621f0b9",
+    "ml-1m/ratings.dat": "506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f",
+    "ml-1m/users.dat": "1dc3a95300cb19f7c10e027daf29b8cdf1d908dab65b5edfb45950aa389a10a3",
+}
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -81,16 +87,26 @@ SOURCES: dict[str, Source] = {
             title="MovieLens 1M",
             archive="ml-1m.zip",
             url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
-            members={
-                "ml-1m/movies.dat": "0140fc2356357c1a851d0f52e893a1e4d3696df632c4141cea8d5bc3d621f0b9",
-                "ml-1m/ratings.dat": "506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f",
-                "ml-1m/users.dat": "1dc3a95300cb19f7c10e027daf29b8cdf1d908dab65b5edfb45950aa389a10a3",
-            },
+            members=_ML_1M,
             loader="benchmark.data.movielens:ml_1m",
             embedded=False,
             megabytes=5.9,
             terms=_RESEARCH_ONLY,
             citation=_HARPER,
+        ),
+        Source(
+            name="ml-1m-melu",
+            title="MovieLens 1M with MeLU's published split",
+            archive="ml-1m.zip",
+            url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+            members=_ML_1M,
+            loader="benchmark.data.movielens:ml_1m_melu",
+            embedded=False,
+            megabytes=6.2,
+            terms=_RESEARCH_ONLY + "; the split comes without a licence",
+            citation=_HARPER
+            + "; Hoyeop Lee et al. (2019), MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation, KDD",
+            extras={"melu-ml-1m/user_cold_state.json": "ec7414e1da3b1636d34f0f3a5615e2a07bea9b82156123768049cc166ed20df1"},
         ),
     )
 }

@@ -45,6 +45,9 @@ def _columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     for label, side in (("users", dataset.users), ("items", dataset.items)):
         for part in ("ids", "categorical", "multi_hot", "dense"):
             columns[f"{label}.{part}"] = getattr(side, part)
+    for label, flags in (("cold.users", dataset.cold_users), ("cold.items", dataset.cold_items)):
+        if flags is not None:
+            columns[label] = flags
     return columns
 
 
@@ -100,6 +103,8 @@ def read(folder: Path, entry: Source) -> Dataset | None:
             items=items,
             rating_range=tuple(facts["rating_range"]),
             tags=Tags(columns["tags.user"], columns["tags.item"], columns["tags.word"], tuple(facts["words"])),
+            cold_users=columns.get("cold.users"),
+            cold_items=columns.get("cold.items"),
         )
     except FileNotFoundError:
         return None

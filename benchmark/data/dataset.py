@@ -67,6 +67,8 @@ class Dataset:
     rating_range: tuple[float, float]
     tags: Tags = field(default_factory=Tags.none)
     synthetic: bool = False
+    cold_users: NDArray[np.bool_] | None = None  # [n users] in the split of a paper, where one was published with the data
+    cold_items: NDArray[np.bool_] | None = None  # [n items]
 
     def __len__(self) -> int:
         return len(self.user)

@@ -8,7 +8,9 @@ movies, rated or not.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,17 @@ def ml_1m(files: Mapping[str, bytes]) -> Dataset:
     movies = lines.str.split("::", expand=True)
     items = _items(movies[0], movies[1], movies[2].str.get_dummies("|"))
     return build(name, SOURCES[name].sha256, _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
+
+
+def ml_1m_melu(files: Mapping[str, bytes]) -> Dataset:
+    """ML-1M and who is cold in MeLU's split: the users of one of its files, and the films of 1998 and later."""
+    dataset = ml_1m(files)
+    published = json.loads(files["melu-ml-1m/user_cold_state.json"])
+    cold = np.isin(dataset.users.ids, np.array([int(user) for user in published], dtype=np.int64))
+    # `dense` holds (year - 1980) / 20; a film without a year is not new.
+    year = np.rint(dataset.items.dense[:, 0] * 20 + 1980)
+    name = "ml-1m-melu"
+    return replace(dataset, name=name, sha256=SOURCES[name].sha256, cold_users=cold, cold_items=year >= 1998)
 
 
 def ml_100k(files: Mapping[str, bytes]) -> Dataset:

@@ -6,6 +6,7 @@ cache folder (COLDSTART_CACHE, else ~/.cache/coldstart-bench) where `data fetch`
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -33,12 +34,16 @@ def cache_folder() -> Path:
 
 
 def find(name: str, data_dir: Path | None = None) -> Path | None:
-    """The archive of a data set, or None where it is not here. Contents are not looked at."""
+    """The archive of a data set, or None where it, or a file that belongs beside it, is not here. Contents are not looked at."""
     entry = source(name)
     for folder in folders(data_dir):
-        if (folder / entry.archive).is_file():
+        if (folder / entry.archive).is_file() and all(_plain_or_packed(folder, extra) for extra in entry.extras):
             return folder / entry.archive
     return None
+
+
+def _plain_or_packed(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def folders(data_dir: Path | None) -> list[Path]:
@@ -85,7 +90,7 @@ def fetch_command(name: str) -> str:
 
 
 def read_members(archive: Path, entry: Source) -> dict[str, bytes]:
-    """The pinned members of a zip, each checked against its sha256."""
+    """The pinned members of a zip and the files that belong beside it, each checked against its sha256."""
     try:
         with zipfile.ZipFile(archive) as opened:
             present = set(opened.namelist())
@@ -95,14 +100,26 @@ def read_members(archive: Path, entry: Source) -> dict[str, bytes]:
             files = {member: opened.read(member) for member in entry.members}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{archive} cannot be read as a zip ({error}); {_again(entry)}") from None
+    files |= {extra: _read_extra(archive.parent, extra) for extra in entry.extras}
+    pins = {**entry.members, **entry.extras}
     for member, content in files.items():
         got = hashlib.sha256(content).hexdigest()
-        if got != entry.members[member]:
+        if got != pins[member]:
             raise DataError(
-                f"{archive}: {member} has sha256 {got} ({len(content):,} bytes) where {entry.members[member]} "
+                f"{archive}: {member} has sha256 {got} ({len(content):,} bytes) where {pins[member]} "
                 f"is published: truncated, re-ordered or edited; {_again(entry)}"
             )
     return files
+
+
+def _read_extra(folder: Path, name: str) -> bytes:
+    path = _plain_or_packed(folder, name)
+    if path is None:
+        raise DataError(f"{folder} has no {name} (or {name}.gz) beside the archive; put it there")
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); put it there again") from None
 
 
 def _again(entry: Source) -> str:
@@ -112,6 +129,11 @@ def _again(entry: Source) -> str:
 def fetch(name: str, timeout_seconds: float = 30.0) -> Path:
     """Downloads the public archive into the cache folder; only a verified file gets its name."""
     entry = source(name)
+    if entry.extras:
+        raise UsageError(
+            f"'{name}' is {entry.archive} and {', '.join(entry.extras)}, which no public archive holds; fetch the first, put the "
+            "second beside it as its authors publish it, and pass the folder as --data-dir or COLDSTART_DATA"
+        )
     target = cache_folder() / "archives" / entry.archive
     if target.is_file():
         read_members(target, entry)

@@ -69,9 +69,18 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
 
 def validator(split: Split) -> Callable[[Learner], float]:
     """Scores a learner on the validation tasks by the board's own metric; higher is better."""
+    if not len(split.validation):
+        return _no_validation(split.board.name)
     later = tuple(k for k in split.board.shots if k >= 1)
     # Only what validation needs is bound: the function goes to the method, and test tasks must not go with it.
     return _validator(replace(split.board, shots=later), split.world, split.validation)
+
+
+def _no_validation(board: str) -> Callable[[Learner], float]:
+    def refuse(_: Learner) -> float:
+        raise MethodError(f"board '{board}' has no validation entities, so no method that stops early or chooses a checkpoint runs on it")
+
+    return refuse
 
 
 def _validator(board: Board, world: World, tasks: Tasks) -> Callable[[Learner], float]:
@@ -129,7 +138,7 @@ class _Ranking:
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
         shape = (len(tasks), self._world.n_partners)
         scores = checked(learner.score(state), shape, self._world.device)
-        scores = scores.scatter(1, tasks.pool_partner, -torch.inf)
+        scores = scores.masked_fill(tasks.withheld(self._world.n_partners), -torch.inf)
         relevant = relevant_partners(self._board, self._world, tasks)
         places = metrics.top_places(scores, relevant)
         part = metrics.ranking(places, relevant.sum(1))
@@ -173,10 +182,12 @@ class _Rating:
     """Errors over the query of one k, batch by batch."""
 
     def __init__(self, board: Board, world: World) -> None:
-        self._world = world
+        self._board, self._world = board, world
         self._parts: list[dict[str, Tensor]] = []
+        self._rows: list[Tensor] = []
 
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
+        self._rows.append(tasks.query_offset.diff().double())
         partner, rating, mask = tasks.padded_query()
         scores = checked(learner.score(state, partner), tuple(partner.shape), self._world.device)
         # Predictions are clipped to the scale where errors are counted; clipping would tie what was ordered.
@@ -190,4 +201,12 @@ class _Rating:
         return {**found, "ndcg@5-rated": over_chance(ndcg, chance)}
 
     def whole(self) -> dict[str, float]:
-        return {}
+        """Errors over all rows of the cell, where the board asks for them: other numbers than means over tasks."""
+        if "pooled-rmse" not in self._board.metrics:
+            return {}
+        rows = torch.cat(self._rows)
+        mae, rmse = (torch.cat([part[name] for part in self._parts]) for name in ("mae", "rmse"))
+        return {
+            "pooled-rmse": float(((rmse.square() * rows).sum() / rows.sum()).sqrt()),
+            "pooled-mae": float((mae * rows).sum() / rows.sum()),
+        }

@@ -38,17 +38,14 @@ class _TrainingMean(Learner):
 
 def _ranking_chance(board: Board, world: World, tasks: Tasks) -> Evaluation:
     n_relevant = relevant_partners(board, world, tasks).sum(1).cpu()
-    pool = tasks.pool_partner.shape[1]  # distinct partners: a data set holds each pair once
-    candidates = torch.full((len(tasks),), float(world.n_partners - pool))
+    withheld = tasks.withheld(world.n_partners).cpu()
+    candidates = world.n_partners - withheld.sum(1).double()
     one = metrics.ranking(metrics.chance_places(candidates, n_relevant), n_relevant)
     known = popularity(world).cpu()
-    mean = (known.sum() - known[tasks.pool_partner.cpu()].sum(1)) / candidates
-    shown = torch.full_like(known, 0.0).index_add(
-        0, tasks.pool_partner.cpu().flatten(), torch.ones(tasks.pool_partner.numel(), dtype=torch.float64)
-    )
+    mean = (known.sum() - withheld.double() @ known) / candidates
     # A partner is missed by each of the tasks in which it is a candidate, independently.
-    miss = (1 - metrics.TOP / float(candidates[0])) if candidates[0] > metrics.TOP else 0.0
-    coverage = float((1 - miss ** (len(tasks) - shown)).mean())
+    miss = (1 - metrics.TOP / candidates).clamp(min=0.0)
+    coverage = float((1 - torch.where(withheld, 1.0, miss[:, None]).prod(0)).mean())
     one["popularity@10"] = mean
     return _at_every_k(board, len(tasks), {k: v.numpy() for k, v in one.items()}, {"coverage@10": coverage})
 

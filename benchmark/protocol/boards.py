@@ -25,6 +25,22 @@ LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 DECIDES = ("name", "track", "goal", "cut", "shots", "relevant_from", "metric")  # what a number depends on
 
 
+ALL = 1_000_000  # `shots = ["all"]`: the whole history, whatever its length
+CUTS = ("random", "folds", "melu-warm", "melu-user", "melu-item", "melu-both")
+TRACKS = ("user", "warm", "item", "both")
+POOLED = ("pooled-rmse", "pooled-mae")  # over the rows of a cell; asked for by a preset alone
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A row that a preset runs: a method as the paper had it, and what the paper says it reaches."""
+
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    called: str = ""  # its name there
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # data set -> metric -> figure
+
+
 @dataclass(frozen=True)
 class Pin:
     """A board's promise for one data set."""
@@ -38,17 +54,18 @@ class Board:
     name: str
     title: str
     description: str
-    track: Literal["user"]
+    track: str
     goal: Literal["rating", "ranking"]
-    cut: Literal["random"]
+    cut: str
     shots: tuple[int, ...]
     relevant_from: float
     metric: str  # orders the board, by its mean over k >= 1
     datasets: Mapping[str, Pin] = field(default_factory=dict)
+    rows: tuple[Preset, ...] = ()  # of a preset: the rows that are run where no method is named; otherwise all are
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return METRICS[self.goal]
+        return METRICS[self.goal] + (POOLED if self.cut == "folds" else ())
 
     @property
     def higher_is_better(self) -> bool:
@@ -67,6 +84,11 @@ class Board:
         return self.datasets[dataset]
 
 
+def k_label(k: int) -> str:
+    """How a number of shots is printed."""
+    return "all" if k == ALL else str(k)
+
+
 def boards_folder() -> Path:
     """The board files: in the repository, or inside the installed package."""
     here = Path(__file__).resolve().parent
@@ -75,7 +97,9 @@ def boards_folder() -> Path:
 
 
 def board_names() -> list[str]:
-    return sorted(path.stem for path in boards_folder().glob("*.toml"))
+    """Every shipped board; a preset of an old paper is called `papers/...`."""
+    folder = boards_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
 
 
 def load(name: str) -> Board:
@@ -107,15 +131,15 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
     "metric": str,
     "datasets": dict,
 }
-_NAME = r"[a-z0-9][a-z0-9-]{0,63}"  # it becomes a file name
-_CHOICES = {"track": ["user"], "goal": list(METRICS), "cut": ["random"]}
+_NAME = r"(papers/)?[a-z0-9][a-z0-9-]{0,63}"  # it becomes a file name
+_CHOICES = {"track": TRACKS, "goal": tuple(METRICS), "cut": CUTS}
 
 
 def parse(table: dict[str, Any], file: str) -> Board:
     """A board from a TOML table; every field is checked, and an unknown one is refused."""
     for key in table:
-        if key not in _WANTED:
-            raise UsageError(f"{file}: " + unknown("field of a board", key, list(_WANTED)))
+        if key not in (*_WANTED, "rows"):
+            raise UsageError(f"{file}: " + unknown("field of a board", key, [*_WANTED, "rows"]))
     for key, kind in _WANTED.items():
         if key not in table:
             raise UsageError(f"{file}: the board has no field '{key}'; every board states it")
@@ -128,12 +152,22 @@ def parse(table: dict[str, Any], file: str) -> Board:
             raise UsageError(f"{file}: " + unknown(key, table[key], choices))
     if table["metric"] not in METRICS[table["goal"]]:
         raise UsageError(f"{file}: " + unknown("metric", table["metric"], list(METRICS[table["goal"]])))
-    shots = table["shots"]
+    shots = [ALL] if table["shots"] == ["all"] else table["shots"]
     whole = all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in shots)
     if not shots or not whole or shots != sorted(set(shots)) or shots[-1] == 0:
-        raise UsageError(f"{file}: shots are {shots}; wanted distinct rising counts such as [0, 1, 5]")
+        raise UsageError(f"{file}: shots are {shots}; wanted distinct rising counts such as [0, 1, 5], or ['all']")
     datasets = {name: _pin(name, pin, file) for name, pin in table["datasets"].items()}
-    return Board(**{**table, "shots": tuple(shots), "relevant_from": float(table["relevant_from"]), "datasets": datasets})
+    rows = tuple(_preset(row, file) for row in table.get("rows", []))
+    known = {**table, "shots": tuple(shots), "relevant_from": float(table["relevant_from"]), "datasets": datasets, "rows": rows}
+    return Board(**known)
+
+
+def _preset(row: Any, file: str) -> Preset:
+    try:
+        return Preset(**row)
+    except TypeError:
+        wanted = "method, and perhaps settings, called and published"
+        raise UsageError(f"{file}: [[rows]] holds {row!r}; wanted a table with the fields {wanted}") from None
 
 
 def _pin(name: str, pin: Any, file: str) -> Pin:

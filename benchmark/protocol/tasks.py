@@ -18,12 +18,13 @@ from benchmark.errors import MethodError
 
 @dataclass(frozen=True, eq=False)
 class Tasks(TensorRecord):
-    """T cold entities. The pool of K = max(shots) rows is withheld from the query at every k."""
+    """T entities to adapt to. What lies in the pool, of at most K rows, is withheld from the query at every k."""
 
     entity: Tensor  # [T] int64
     pool_partner: Tensor  # [T, K] int64, in the order in which they are shown
     pool_rating: Tensor  # [T, K] float32
     pool_time: Tensor  # [T, K] int64
+    pool_mask: Tensor  # [T, K] bool; all True where a board's shots are numbers, padding where they are `all`
     query_offset: Tensor  # [T + 1] int64: task t's query rows are offset[t] .. offset[t + 1] - 1
     query_partner: Tensor  # [N] int64
     query_rating: Tensor  # [N] float32
@@ -34,7 +35,7 @@ class Tasks(TensorRecord):
     def support(self, shots: int) -> Support:
         """The first `shots` rows of each pool: supports are nested. At 0 shots one masked column remains."""
         shown = slice(0, max(1, shots))
-        mask = torch.full_like(self.pool_partner[:, shown], shots > 0, dtype=torch.bool)
+        mask = self.pool_mask[:, shown] & (shots > 0)
         return Support(
             self.entity.clone(),
             self.pool_partner[:, shown] * mask,
@@ -54,15 +55,23 @@ class Tasks(TensorRecord):
         if step != 1:
             raise ValueError(f"tasks are cut into contiguous runs, got a step of {step}")
         first, last = int(self.query_offset[start]), int(self.query_offset[stop])
+        longest = slice(0, max(1, int(self.pool_mask[start:stop].any(0).sum())))
         return Tasks(
             self.entity[start:stop],
-            self.pool_partner[start:stop],
-            self.pool_rating[start:stop],
-            self.pool_time[start:stop],
+            self.pool_partner[start:stop, longest],
+            self.pool_rating[start:stop, longest],
+            self.pool_time[start:stop, longest],
+            self.pool_mask[start:stop, longest],
             self.query_offset[start : stop + 1] - first,
             self.query_partner[first:last],
             self.query_rating[first:last],
         )
+
+    def withheld(self, n_partners: int) -> Tensor:
+        """Which partners lie in each task's pool, and so are no candidates: [T, n_partners] bool."""
+        beyond = torch.where(self.pool_mask, self.pool_partner, n_partners)  # padding falls into a column of its own
+        found = torch.zeros(len(self), n_partners + 1, dtype=torch.bool, device=beyond.device)
+        return found.scatter_(1, beyond, True)[:, :n_partners]
 
     def query_task(self) -> Tensor:
         """The task of each query row: [N] int64."""

@@ -1,6 +1,7 @@
 """Tracks: from a data set to a world and its tasks.
 
-`user`: the entity is a new user, the partners are all items of the catalogue.
+`user`: the entity is a new user, the partners are all items of the catalogue. `warm`: a known user, whose
+training rows are her support.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from benchmark.contract import Features, Ratings, TensorRecord, World
 from benchmark.data.dataset import Dataset, Side, Tags
 from benchmark.errors import ProtocolError
 from benchmark.protocol import fingerprint as prints
-from benchmark.protocol.boards import Board
-from benchmark.protocol.cuts import random_cut
-from benchmark.protocol.seeds import derive_seed, keyed_hash, permutation
+from benchmark.protocol import papers
+from benchmark.protocol.boards import ALL, Board
+from benchmark.protocol.cuts import Chosen, Cutting, random_rows
+from benchmark.protocol.seeds import derive_seed, permutation
 from benchmark.protocol.tasks import Tasks
 
 Ints = NDArray[np.int64]
@@ -42,22 +44,18 @@ class Split(TensorRecord):
     fingerprint: str
 
 
+CUTS = {"random": random_rows, "folds": papers.folds, **dict.fromkeys(papers.MELU_STATES, papers.melu)}
+
+
 def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
     """Cuts `dataset` as `board` says, for one seed; deterministic in its arguments.
 
     Raises ProtocolError where the data set is too small, or no test task is left.
     """
-    entities, partners, entity, partner = dataset.users, dataset.items, dataset.user, dataset.item
-    rows = np.bincount(entity, minlength=len(entities))
-    parts = random_cut(board.name, dataset.name, rows, board.shots, seed_index)
-    cold = np.zeros(len(entities), dtype=bool)
-    cold[parts.validation] = cold[parts.test] = True
-    warm_rows = ~cold[entity]
-    order = keyed_hash(derive_seed(board.name, dataset.name, "support", seed_index), entity, partner)
-    validation = _tasks(board, dataset, parts.validation, order)
-    test = _tasks(board, dataset, parts.test, order)
-    label = _labels(len(entities), derive_seed(board.name, dataset.name, "labels", seed_index))
-    if not len(test) or not len(validation):
+    parts = CUTS[board.cut](board, dataset, seed_index)
+    validation, test = (_tasks(board, dataset, one) for one in (parts.validation, parts.test))
+    label = _labels(len(dataset.users), derive_seed(board.name, dataset.name, "labels", seed_index))
+    if not len(test) or (not len(validation) and len(parts.validation.entity)):
         raise ProtocolError(
             f"board '{board.name}' on '{dataset.name}', seed {seed_index}: {len(test)} test and {len(validation)} "
             f"validation tasks have a query rating of {board.relevant_from:g} or more; at least one of each is wanted"
@@ -69,46 +67,48 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
         dataset.synthetic,
         seed_index,
         derive_seed(board.name, dataset.name, seed_index),
-        _world(board, dataset, warm_rows, ~cold, label),
+        _world(board, dataset, parts, label),
         _relabelled(validation, label),
         _relabelled(test, label),
         counts={
             "eligible": parts.n_eligible,
             "ineligible": parts.n_ineligible,
-            "warm": int((~cold).sum()),
-            "warm_rows": int(warm_rows.sum()),
+            "warm": int(parts.known.sum()),
+            "warm_rows": int(parts.warm_rows.sum()),
             "validation": len(validation),
             "test": len(test),
-            "test_without_relevant_query": len(parts.test) - len(test),
-            "catalogue": len(partners),
+            "test_without_relevant_query": len(parts.test.entity) - len(test),
+            "catalogue": len(dataset.items),
         },
-        fingerprint=_fingerprint(board, dataset, warm_rows, validation, test),
+        fingerprint=_fingerprint(board, dataset, parts.warm_rows, validation, test),
     )
 
 
-def _tasks(board: Board, dataset: Dataset, cold: Ints, order: NDArray[np.uint64]) -> Tasks:
-    """The tasks of the `cold` entities in their order; rows within a task by the seeded `order`."""
-    place = np.full(len(dataset.users), -1, dtype=np.int64)
-    place[cold] = np.arange(len(cold))
-    row = np.flatnonzero(place[dataset.user] >= 0)
-    row = row[np.lexsort((order[row], place[dataset.user[row]]))]
-    task = place[dataset.user[row]]
-    rows = np.bincount(task, minlength=len(cold))
-    rank = np.arange(len(row)) - np.repeat(np.cumsum(rows) - rows, rows)
-    pool = max(board.shots)
-    asked = rank >= pool
-    keep = np.ones(len(cold), dtype=bool)
+def _tasks(board: Board, dataset: Dataset, given: Chosen) -> Tasks:
+    """The tasks that `given` chooses; at goal `ranking`, those with a relevant query row."""
+    n, row = len(given.entity), given.row
+    task = np.repeat(np.arange(n), given.n_rows)
+    rank = np.arange(len(row)) - np.repeat(np.cumsum(given.n_rows) - given.n_rows, given.n_rows)
+    asked = rank >= given.n_shown[task]
+    keep = np.ones(n, dtype=bool)
     if board.goal == "ranking":
         liked = asked & (dataset.rating[row] >= board.relevant_from)
-        keep = np.bincount(task[liked], minlength=len(cold)) > 0
-    shown, query = row[~asked & keep[task]], row[asked & keep[task]]
-    partner, rating = torch.from_numpy(dataset.item[shown]), torch.from_numpy(dataset.rating[shown])
+        keep = np.bincount(task[liked], minlength=n) > 0
+    new_task = np.cumsum(keep) - 1
+    shown, query = ~asked & keep[task], row[asked & keep[task]]
+    n_shown = given.n_shown[keep]
+    mask = np.arange(max(1, n_shown.max(initial=0))) < n_shown[:, None]
+    place = (new_task[task[shown]], rank[shown])
+    pool = [np.zeros(mask.shape, dtype=kind) for kind in (np.int64, np.float32)]
+    pool[0][place], pool[1][place] = dataset.item[row[shown]], dataset.rating[row[shown]]
+    partner, rating = map(torch.from_numpy, pool)
     return Tasks(
-        torch.from_numpy(cold[keep]),
-        partner.view(-1, pool),
-        rating.view(-1, pool),
-        torch.zeros_like(partner).view(-1, pool),  # a random order: time would tell nothing true
-        torch.from_numpy(np.concatenate([[0], np.cumsum(rows[keep] - pool)])),
+        torch.from_numpy(given.entity[keep]),
+        partner,
+        rating,
+        torch.zeros_like(partner),  # a random order: time would tell nothing true
+        torch.from_numpy(mask),
+        torch.from_numpy(np.concatenate([[0], np.cumsum((given.n_rows - given.n_shown)[keep])])),
         torch.from_numpy(dataset.item[query]),
         torch.from_numpy(dataset.rating[query]),
     )
@@ -125,8 +125,8 @@ def _relabelled(tasks: Tasks, label: Ints) -> Tasks:
     return replace(tasks, entity=torch.from_numpy(label[tasks.entity.numpy()]))
 
 
-def _world(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], warm: NDArray[np.bool_], label: Ints) -> World:
-    columns = [c[warm_rows] for c in (label[dataset.user], *map(np.asarray, (dataset.item, dataset.rating, dataset.time)))]
+def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints) -> World:
+    columns = [c[parts.warm_rows] for c in (label[dataset.user], *map(np.asarray, (dataset.item, dataset.rating, dataset.time)))]
     by_entity = np.lexsort((columns[1], columns[0]))
     columns = [column[by_entity] for column in columns]
     partner_is_warm = np.zeros(len(dataset.items), dtype=bool)
@@ -136,14 +136,22 @@ def _world(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], warm: N
         n_entities=len(dataset.users),
         n_partners=len(dataset.items),
         entity_features=_features(dataset.users, np.argsort(label)),
-        partner_features=_features(dataset.items, np.arange(len(dataset.items)), _tag_flags(dataset.tags, len(dataset.items), warm)),
+        partner_features=_features(dataset.items, np.arange(len(dataset.items)), _tag_flags(dataset.tags, len(dataset.items), parts.known)),
         partner_is_warm=torch.from_numpy(partner_is_warm),
         partner_domain=torch.zeros(len(dataset.items), dtype=torch.int64),
         goal=board.goal,
-        shots=board.shots,
+        shots=_shots_to_come(board, parts),
         rating_range=dataset.rating_range,
         relevant_from=board.relevant_from,
     )
+
+
+def _shots_to_come(board: Board, parts: Cutting) -> tuple[int, ...]:
+    """The board's shots; where it shows all of a history, a few lengths that stand for those to come."""
+    if board.shots != (ALL,):
+        return board.shots
+    lengths = np.quantile(parts.test.n_shown, [0.1, 0.3, 0.5, 0.7, 0.9], method="nearest")
+    return tuple(int(k) for k in np.unique(np.maximum(lengths, 1)))
 
 
 def _features(side: Side, order: Ints, *more: NDArray[np.float32]) -> Features:
@@ -179,9 +187,9 @@ def _fingerprint(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], v
         (validation, prints.VALIDATION_SUPPORT, prints.VALIDATION_QUERY),
         (test, prints.TEST_SUPPORT, prints.TEST_QUERY),
     ):
-        entity, pool = tasks.entity.numpy(), tasks.pool_partner.numpy()
-        place = np.tile(np.arange(pool.shape[1]), len(pool))
-        parts.append((np.repeat(entity, pool.shape[1]), support, pool.ravel(), place))
+        entity, mask = tasks.entity.numpy(), tasks.pool_mask.numpy()
+        task, place = np.nonzero(mask)
+        parts.append((entity[task], support, tasks.pool_partner.numpy()[mask], place))
         asked = tasks.query_partner.numpy()
         parts.append((entity[tasks.query_task().numpy()], query, asked, np.zeros(len(asked), np.int64)))
     rows = np.concatenate([np.stack([e, np.full(len(e), role), p, place], axis=1) for e, role, p, place in parts])

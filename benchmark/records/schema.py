@@ -50,6 +50,8 @@ class BoardFacts(Frozen):
     n_seeds: int  # seeds that the board asks for
     synthetic: bool
     terms: str
+    published: dict[str, dict[str, float]] = {}  # of a preset: row -> metric -> what its paper says
+    called: dict[str, str] = {}  # of a preset: row -> its name there
 
 
 class CellRecord(Frozen):

@@ -13,6 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmark.protocol.boards import ALL, k_label
 from benchmark.records.schema import BoardFacts
 from benchmark.reporting.statistics import Interval
 from benchmark.reporting.tables import NO_TABLE, Row, Table
@@ -39,7 +40,7 @@ def page(tables: Sequence[Table]) -> str:
     for table in tables:
         version = f", board {table.board_sha256[:12]}, protocol {table.protocol}" if several[table.dataset] > 1 else ""
         lines += ["", f"## {table.dataset}{version}", "", *(f"- {line}" for line in _facts(table)), ""]
-        lines += [_grid(table, "pipe"), "", _others(table, "pipe")]
+        lines += [_grid(table, "pipe"), "", _others(table, "pipe"), "", _published(table, "pipe")]
         lines += ["", *(f"- `{plain(row.method)}` {plain(row.note)}" for row in table.rows if row.note)]
     text = "\n".join(lines)
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -50,7 +51,9 @@ def text(table: Table) -> str:
     facts = table.facts
     head = f"{table.board} on {table.dataset}: {facts.metric}, {ARROW[facts.higher_is_better]}"
     notes = [f"  {printable(row.method)} {printable(row.note)}" for row in table.rows if row.note]
-    lines = [head, *(f"  {line}" for line in _facts(table)), "", _grid(table, "simple"), *([""] if notes else []), *notes]
+    beside = [_published(table, "simple")] if table.facts.published else []
+    lines = [head, *(f"  {line}" for line in _facts(table)), "", _grid(table, "simple"), *(line for one in beside for line in ("", one))]
+    lines += [*([""] if notes else []), *notes]
     return "\n".join(lines)
 
 
@@ -67,7 +70,7 @@ def export(table: Table) -> Iterator[dict[str, Any]]:
 def _exported(table: Table, method: str, metric: str, k: int | None, figure: Interval) -> dict[str, Any]:
     ends = [None if math.isnan(value) else value for value in (figure.low, figure.high)]
     values = (table.board, table.dataset, method, metric, k, figure.mean, *ends, table.n_tasks, len(table.seeds))
-    return dict(zip(EXPORT_KEYS, values, strict=True))
+    return dict(zip(EXPORT_KEYS, values, strict=True)) | ({"k": "all"} if k == ALL else {})
 
 
 def _facts(table: Table) -> list[str]:
@@ -75,9 +78,10 @@ def _facts(table: Table) -> list[str]:
     seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
     lines = [f"{table.n_tasks:,} test tasks over {seeds}; {counts.get('catalogue', 0):,} partners in the catalogue."]
     if counts:
-        need = max(facts.shots) + 5
+        need = "that the cut allows" if facts.shots == (ALL,) else f"of {max(facts.shots) + 5} rows or more"
+        rest = "others are not asked" if facts.shots == (ALL,) else "with fewer stay in training"
         lines.append(
-            f"Kept {counts['eligible']:,} entities of {need} rows or more, and {counts['ineligible']:,} with fewer stay in training; "
+            f"Kept {counts['eligible']:,} entities {need}, and {counts['ineligible']:,} {rest}; "
             f"dropped {counts['test_without_relevant_query']:,} test tasks without a relevant query row."
         )
     if facts.n_seeds > len(table.seeds):
@@ -102,7 +106,7 @@ def _facts(table: Table) -> list[str]:
 def _grid(table: Table, form: str) -> str:
     """The primary metric: a column a k, the area with its interval."""
     facts = table.facts
-    heads = ["rank", "method", *(f"k={k}" for k in facts.shots), "area", "95%", "seeds ±", "gain", "beats trivial"]
+    heads = ["rank", "method", *(f"k={k_label(k)}" for k in facts.shots), "area", "95%", "seeds ±", "gain", "beats trivial"]
     rows = [_line(row, facts, form) for row in [*table.rows, *table.references] if row.curves]
     return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 2)) if rows else ""
 
@@ -133,6 +137,20 @@ def _others(table: Table, form: str) -> str:
     ]
     heads = ["mean over k >= 1", *names]
     return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 1)) if rows else ""
+
+
+def _published(table: Table, form: str) -> str:
+    """What a preset's paper says, beside what was reached here."""
+    facts, rows = table.facts, []
+    here = {row.method: row.area or {} for row in table.rows}
+    for method, figures in facts.published.items():
+        for metric, figure in figures.items():
+            ours = here.get(method, {}).get(metric)
+            gap = DASH if ours is None else f"{ours.mean - figure:+.4f}"
+            called = _name(facts.called.get(method, method), form)
+            rows.append([called, _name(method, form), metric, number(figure), _cell(ours), gap])
+    heads = ["there called", "method", "metric", "published", "here", "difference"]
+    return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 3)) if rows else ""
 
 
 def _align(n: int, left: int) -> list[str]:

@@ -59,19 +59,21 @@ class Plan:
 def make(
     board_names: Sequence[str],
     dataset_names: Sequence[str],
-    entries: Sequence[Entry],
+    entries: Sequence[Entry] | None,
     n_seeds: int | None,
     device: str,
     data_dir: Path | None,
 ) -> Plan:
     """Every cell of these boards, data sets and methods, in the order that reuses a split longest.
 
-    No data set named means each one that is here; one named and not here is a UsageError.
+    No data set named means each one that is here; one named and not here is a UsageError. No `entries`
+    means a preset's own rows, and every method on the other boards.
     """
     chosen = {name: boards.load(name) for name in board_names}
     check_boards(chosen)
     check_datasets(list(chosen.values()), dataset_names)
-    configs = {entry.name: config(entry) for entry in entries}
+    rows = {name: entries if entries is not None else rows_of(board) for name, board in chosen.items()}
+    configs = {entry.name: config(entry) for entry in {entry.name: entry for own in rows.values() for entry in own}.values()}
     cells: list[Cell] = []
     absent: dict[str, list[str]] = {}
     for name, board in chosen.items():
@@ -83,7 +85,7 @@ def make(
             prints = fingerprints(board, dataset, seeds, data_dir)
             for seed_index in seeds:
                 references = [Entry(reference, HARNESS_TARGET) for reference in REFERENCES]
-                for entry in [*references, *entries]:
+                for entry in [*references, *rows[name]]:
                     identity = _identity(board, dataset, seed_index, prints[seed_index], entry, configs.get(entry.name, {}), device)
                     cells.append(Cell(name, identity, entry, data_dir))
     if dataset_names and absent:
@@ -93,6 +95,11 @@ def make(
             f"holds {source(missing).archive} with --data-dir or COLDSTART_DATA"
         )
     return Plan(cells, absent)
+
+
+def rows_of(board: Board) -> list[Entry]:
+    """The rows that a preset names, or every method."""
+    return [methods.entry(row.method, dict(row.settings)) for row in board.rows] or known_methods([], [])
 
 
 def check_boards(chosen: Mapping[str, Board]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from benchmark.errors import BenchmarkError, MethodError
 from benchmark.evaluation.evaluate import Evaluation, evaluate, validator
 from benchmark.evaluation.references import reference
 from benchmark.protocol import boards, tracks
+from benchmark.protocol.boards import Board
 from benchmark.protocol.fingerprint import check_fingerprint
 from benchmark.protocol.tracks import Split
 from benchmark.records.schema import BoardFacts, CellRecord, Identity
@@ -150,6 +151,7 @@ def _record(
         n_seeds=board.pin(made.dataset).seeds,
         synthetic=made.synthetic,
         terms=source(made.dataset).terms,
+        **_published(board, made.dataset),
     )
     names = [*found.columns, *found.whole] if found else []
     summary = {name: {k: found.mean(name, k) for k in found.shots} for name in names} if found else {}
@@ -170,10 +172,19 @@ def _record(
     )
 
 
+def _published(board: Board, dataset: str) -> dict[str, Any]:
+    """What a preset's paper says of its rows on this data set."""
+    rows = [(methods.entry(row.method, dict(row.settings)).name, row) for row in board.rows]
+    return {
+        "published": {name: dict(row.published[dataset]) for name, row in rows if dataset in row.published},
+        "called": {name: row.called for name, row in rows if row.called},
+    }
+
+
 def _rows(found: Evaluation) -> pa.Table:
     """A row a (k, task): the unit of every interval. Tasks are numbered, users are not named."""
     task = np.tile(np.arange(found.n_tasks, dtype=np.int32), len(found.shots))
-    k = np.repeat(np.array(found.shots, dtype=np.int16), found.n_tasks)
+    k = np.repeat(np.array(found.shots, dtype=np.int32), found.n_tasks)
     return pa.table({"task": task, "k": k, **found.columns})
 
 

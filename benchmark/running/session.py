@@ -104,7 +104,8 @@ def _reasons(bad: list[Outcome]) -> list[str]:
 
 def _plan(request: Request) -> Plan:
     plan.checked_device(request.device)
-    entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings])
+    named = request.methods or request.settings
+    entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings]) if named else None
     names = request.boards or tuple(boards.board_names())
     made = plan.make(names, request.datasets, entries, request.seeds, request.device, request.data_dir)
     if not made.cells and not made.absent:

@@ -17,7 +17,8 @@ def _table(**changes):
 
 
 def test_every_board_file_is_read_and_pinned():
-    assert boards.board_names() == ["user-ranking", "user-rating"]
+    papers = [f"papers/{name}" for name in ("melu", "melu-both", "melu-item", "melu-warm", "surprise")]
+    assert boards.board_names() == [*papers, "user-ranking", "user-rating"]
     for name in boards.board_names():
         board = boards.load(name)
         assert board.name == name
