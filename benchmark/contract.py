@@ -155,7 +155,10 @@ class Learner(ABC):
 
     @abstractmethod
     def adapt(self, support: Support) -> State:
-        """Fits T entities to their supports; every tensor of the state has leading dimension T."""
+        """Fits T entities to their supports; every tensor of the state has leading dimension T.
+
+        The support is trusted: one made by hand goes through `support.checked(world)` first, as the harness's do.
+        """
 
     @abstractmethod
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:

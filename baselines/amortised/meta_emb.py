@@ -2,11 +2,11 @@
 
 Over a frozen factor model f(e, p) = u_e . z_p + b_p (`baselines.nn.pretrained`) and features x_e,
 
-    u_0 = generate(x_e),   u_1 = u_0 - inner_rate * d/d u_0  L_a(u_0, support)
-    loss = alpha L_a(u_0) + (1 - alpha) L_b(u_1)
+    u_0 = generate(x_e),   u_{i+1} = u_i - inner_rate * d/d u_i  L_a(u_i, support),   i < I = inner_steps
+    loss = alpha L_a(u_0) + (1 - alpha) L_b(u_I)
 
 L_a, the cold loss, is of the support's rows, L_b, the warm one, of the query; the generator alone is
-trained, through the step, of second order. generate is a linear map of x_e and a learned vector,
+trained, through the steps (the paper takes one), of second order. generate is a linear map of x_e and a learned vector,
 which is all that is left where nothing is known of an entity. At zero shots the answer is u_0.
 
 Feiyang Pan, Shuokai Li, Xiang Ao, Pingzhong Tang and Qing He (2019), Warm Up Cold-Start

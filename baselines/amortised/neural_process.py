@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.chunks import chunks
+from baselines.nn.chunks import adapted_in_runs, chunks
 from baselines.nn.features import PartnerEncoder, design_matrix
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
@@ -165,6 +165,9 @@ class _Learner(Learner):
     n_parameters: int
 
     def adapt(self, support: Support) -> State:
+        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * 4 * self.model.method.hidden)
+
+    def _adapt(self, support: Support) -> State:
         with torch.no_grad():
             entity = self.model.bias.entity(support)
             y = self.model.label(support.rating, support.partner, entity) * support.mask

@@ -8,11 +8,11 @@ weight, and what is read moves the start theta before the entity's own gradient 
     phi_e = theta_e - inner_rate * d L(theta_e, support), inner_steps times, of second order
     f(e, p) = net(z_p; phi_e) + b_p
 
-The first layer's part of M is the paper's task-specific memory (a matrix that mixes a partner's
-embedding into preferences), the rest its feature-specific one. The paper writes the memories with a
-running mean of a_e x d L / d theta_e; the outer gradient with respect to M is that same outer
-product, so here the memories are parameters, written in meta-training and read-only after it: no
-entity met at test time leaves a trace. Where nothing is known of an entity every one reads the same,
+This is the paper's idea, not its bookkeeping. The first layer's part of M stands for its task-specific
+memory, the rest for its feature-specific one. The paper writes keys and memories by running means
+(of profiles, and of a_e x the gradient of the support's loss); here W, K and M are parameters, learned
+by the outer loss in meta-training and read-only after it, so that no entity met at test time leaves a
+trace: a learned attention over starts. Where nothing is known of an entity every one reads the same,
 and MAMO is MAML. At zero shots phi_e is theta_e.
 
 Manqing Dong, Feng Yuan, Lina Yao, Xiwei Xu and Liming Zhu (2020), MAMO: Memory-Augmented

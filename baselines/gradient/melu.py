@@ -26,16 +26,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.nn.chunks import by_length, once
+from baselines.nn.chunks import by_length
 from baselines.nn.features import FieldEncoder
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
-from baselines.nn.inner_loop import Adapted, Weights, descend
-from baselines.nn.meta_training import squared_error
-from baselines.nn.one_step import OneStep, Run
+from baselines.nn.inner_loop import Adapted, descend
+from baselines.nn.one_step import one_step_loss, over_partner, writes_by_hand
 from benchmark.contract import Support, World
 from benchmark.protocol.tasks import Episode
-
-TASKS_A_RUN, MOST_RUNS = 32, 8  # a training step is cut into runs of like support length: too short ones cost launches
 
 
 @dataclass(frozen=True)
@@ -51,22 +48,23 @@ class MeLU(GradientMethod):
     patience: int = 2
 
     def unsupported(self, world: World) -> str | None:
-        return None if world.partner_features.width else "it reads content alone, and nothing is known of the partners"
+        known = world.partner_features.width or world.entity_features.width
+        return None if known else "it reads content alone, and nothing is known of the partners"
 
     def model(self, world: World, seed: int) -> GradientModel:
         return _ContentModel(world, self, seed)
 
     def loss(self, model: GradientModel, rule: Adapt, episode: Episode) -> Tensor:
+        if writes_by_hand(self, model):
+            return one_step_loss(model, episode, self.rate(model.world))
         # The fields of this batch's entities alone, whose ids are then their places in it.
         own = model.entities(episode.support.entity)
         place = torch.arange(len(own), device=own.device)
-        episode = replace(episode, support=replace(episode.support, entity=place))
-        episode, parts = by_length(episode, max(2, min(MOST_RUNS, len(own) // TASKS_A_RUN)))
-        if model.world.goal == "rating" and self.inner_steps == 1 and len(self.hidden) == 2:
-            return one_step_loss(model, own, episode, parts, self.rate(model.world))
         one = replace(model.now(place[:0]), y=own)
+        _, parts = by_length(replace(episode, support=replace(episode.support, entity=place)))
         losses = [model.outer_loss(one, rule(one, part.support), part) for part in parts]
-        return torch.stack([len(part.support) * loss for part, loss in zip(parts, losses, strict=True)]).sum() / len(own)
+        counted = torch.stack([model.counted(part) for part in parts])
+        return (torch.stack(losses) * counted).sum() / counted.sum().clamp(min=1)
 
     def rule(self, model: GradientModel) -> Adapt:
         rate = self.rate(model.world)
@@ -78,33 +76,6 @@ class MeLU(GradientMethod):
             return descend(theta, z, model.wrong(one, support), rates, self.inner_steps)
 
         return adapt
-
-
-def over_partner(theta: Weights, own: Tensor, rate: float) -> tuple[Weights, Tensor]:
-    """The weights over the partner's fields alone, given the entity's `own` [T, width], and the rate [T] of their offset.
-
-    x_e is the same in every row, so its weights act as an offset, and their step is x_e . x_e times the offset's.
-    """
-    width = len(theta[0]) - own.shape[1]
-    offset = theta[1] + own[:, None] @ theta[0][width:]
-    return (theta[0][:width], offset, *theta[2:]), rate * (1 + own.square().sum(1))
-
-
-def one_step_loss(model: GradientModel, own: Tensor, episode: Episode, parts: list[Episode], rate: float) -> Tensor:
-    """`outer_loss` of the episode after one inner step at goal `rating`, by the gradient written by hand over its `parts`."""
-    support, asked = episode.support, episode.query_partner
-    entity = model.bias.entity(support)
-    left = model.bias.residual(support) - entity
-    partner, place = once(torch.cat([support.partner, asked], 1), model.world.n_partners)
-    shown, asked_place = place[:, : left.shape[1]], place[:, left.shape[1] :]
-    mask, runs, at = support.mask.to(left.dtype), [], 0
-    for part in parts:
-        tasks, k = slice(at, at + len(part.support)), part.support.partner.shape[1]
-        runs.append(Run(shown[tasks, :k], left[tasks, :k], mask[tasks, :k], asked_place[tasks]))
-        at += len(part.support)
-    theta, own_rate = over_partner(tuple(model.theta), own[support.entity], rate)
-    near: Tensor = OneStep.apply(model.encoder(partner), model.b.index_select(0, partner), *theta, rate, own_rate, runs)
-    return squared_error(model.bias.predict(entity, asked) + near, episode)
 
 
 class _ContentModel(GradientModel):

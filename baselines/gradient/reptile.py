@@ -2,8 +2,8 @@
 
     phi_I = inner steps from theta on all rows of the task,   theta <- theta + epsilon (mean phi_I - theta)
 
-The difference theta - phi_I is handed to the outer optimiser as a gradient, as the authors do with
-Adam. With one inner step it is the inner gradient, so Reptile is then joint training. What no inner
+The difference theta - phi_I is handed to the outer optimiser, Adam, as a gradient; the authors suggest
+that and use a plain step. With one inner step it is the inner gradient, so Reptile is then joint training. What no inner
 step moves (the embeddings and b) follows the gradient of the outer loss at phi_I, of first order. At
 zero shots phi is theta.
 

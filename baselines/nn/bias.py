@@ -47,12 +47,17 @@ class DampedBias:
         """rating - mu - b_p of the support, 0 where masked: [T, K]."""
         return (support.rating - self.mean - self.partner[support.partner]) * support.mask
 
-    def warm_residual(self, world: World) -> Tensor:
-        """r - mu - b_e - b_p of the warm rows: [N]."""
+    def warm_entity(self, world: World) -> Tensor:
+        """b_e of every entity from all of her warm rows: [n_entities], 0 where she has none."""
         rows = world.ratings
         left = rows.rating - self.mean - self.partner[rows.partner]
         n = torch.bincount(rows.entity, minlength=world.n_entities).float() + self.entity_damping
-        return left - (torch.zeros_like(n).index_add_(0, rows.entity, left) / n)[rows.entity]
+        return torch.zeros_like(n).index_add_(0, rows.entity, left) / n
+
+    def warm_residual(self, world: World) -> Tensor:
+        """r - mu - b_e - b_p of the warm rows: [N]."""
+        rows = world.ratings
+        return rows.rating - self.mean - self.partner[rows.partner] - self.warm_entity(world)[rows.entity]
 
     def entity(self, support: Support) -> Tensor:
         """b_e: [T, 1]."""

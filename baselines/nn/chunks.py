@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from benchmark.contract import Support
+from benchmark.contract import State, Support
 from benchmark.protocol.tasks import Episode
 
 # Activations held at once. On a CPU more than the cache holds costs three times the time (measured: 64
@@ -23,13 +23,23 @@ def chunks(n_tasks: int, numbers_a_task: int, device: torch.device) -> Iterator[
         yield slice(start, start + size)
 
 
-def by_length(episode: Episode, n: int) -> tuple[Episode, list[Episode]]:
-    """The tasks sorted by the length of their support, and the same in `n` runs, each trimmed to its longest.
+def adapted_in_runs(adapt: Callable[[Support], State], support: Support, numbers_a_task: int) -> State:
+    """`adapt` of all tasks, of so many at once that their activations fit."""
+    parts = [adapt(support[run]) for run in chunks(len(support), numbers_a_task, support.rating.device)]
+    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+TASKS_A_RUN, MOST_RUNS = 32, 8  # too short runs cost launches
+
+
+def by_length(episode: Episode) -> tuple[Episode, list[Episode]]:
+    """The tasks sorted by the length of their support, and the same in runs, each trimmed to its longest.
 
     Padding is otherwise half of the work. Lengths are read on the host, so that a GPU, which would wait
     for it and has room for padding, gets one run.
     """
     length = episode.support.mask.sum(1)
+    n = max(2, min(MOST_RUNS, len(length) // TASKS_A_RUN))
     if length.is_cuda or len(length) < 2 * n:
         return episode, [episode]
     length, order = length.sort(stable=True)

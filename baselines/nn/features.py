@@ -31,9 +31,11 @@ class PartnerEncoder(nn.Module):
         self.register_buffer("warm", world.partner_is_warm.float()[:, None])
         self.register_buffer("features", x)
 
-    def forward(self) -> Tensor:
-        """Z: [n_partners, width]."""
-        z: Tensor = self.identity * self.warm + self.features @ self.content
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Z: [n_partners, width], or of `rows` [N] alone."""
+        parts = (self.identity, self.warm, self.features)
+        identity, warm, features = parts if rows is None else (part.index_select(0, rows) for part in parts)
+        z: Tensor = identity * warm + features @ self.content
         return z
 
 

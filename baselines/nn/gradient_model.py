@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.chunks import chunks
+from baselines.nn.chunks import adapted_in_runs, chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.inner_loop import Adapted, Weights, body, forward, initial, whole
 from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
@@ -95,6 +95,13 @@ class GradientModel(nn.Module):
         base = self.bias.predict(self.bias.entity(episode.support), episode.query_partner)
         return squared_error(base + near, episode)
 
+    def counted(self, episode: Episode) -> Tensor:
+        """Of how many tasks `outer_loss` is the mean: at `ranking`, those with a liked query row."""
+        asked = episode.query_mask
+        if self.world.goal == "ranking":
+            asked = asked & (episode.query_rating >= self.world.relevant_from)
+        return asked.any(1).sum()
+
 
 Adapt = Callable[[Snapshot, Support], Adapted]
 
@@ -109,6 +116,9 @@ class GradientLearner(Learner):
 
     def adapt(self, support: Support) -> State:
         """phi, where it differs from theta, and b_e."""
+        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * max(self.one.z.shape[1], *self.model.method.hidden, 1))
+
+    def _adapt(self, support: Support) -> State:
         with torch.no_grad():
             phi = whole(self.rule(self.one, support))
         own = {f"phi_{i}": w for i, (w, t) in enumerate(zip(phi, self.one.theta, strict=True)) if w is not t}

@@ -106,9 +106,10 @@ def descend(
     first, rest = weights[0], weights[1:]
     fixed_rate = isinstance(rates[0], float) and rates[0] != 0.0
     dual = len(weights) > 2 and first.dim() == 2 and x.shape[1] < x.shape[2] and fixed_rate
-    moved = Moved(first, x, x.new_zeros(*x.shape[:2], first.shape[-1])) if dual else None
+    kept = x if second_order else x.detach()  # the step's own inputs are a constant of it at first order
+    moved = Moved(first, kept, x.new_zeros(*x.shape[:2], first.shape[-1])) if dual else None
     at_start = x @ first if dual else None
-    gram = x @ x.mT if dual and steps > 1 else None
+    gram = x @ kept.mT if dual and steps > 1 else None
     for step in range(steps):
         if moved is not None:
             above = at_start - gram @ moved.g if step else at_start
@@ -119,7 +120,7 @@ def descend(
         delta = deltas((first, *rest), activations, wrong(f))
         delta = delta if second_order else [one.detach() for one in delta]
         if moved is not None:
-            moved = Moved(first, x, moved.g + rates[0] * delta[0])
+            moved = Moved(first, kept, moved.g + rates[0] * delta[0])
         new = []
         for place, (w, rate) in enumerate(zip((first, *rest), rates, strict=True)):
             if (isinstance(rate, float) and rate == 0.0) or (place == 0 and moved is not None):
@@ -129,6 +130,11 @@ def descend(
                 step_of_w = one.sum(1, keepdim=True) if place % 2 else activations[place // 2].mT @ one
                 new.append(w - rate * (step_of_w if second_order else step_of_w.detach()))
         first, *rest = new
+    if steps == 0:  # no step, but weights of each task's own all the same
+        return tuple(
+            w if isinstance(rate, float) and rate == 0.0 else w.expand(len(x), *w.shape[-2:])
+            for w, rate in zip((first, *rest), rates, strict=True)
+        )
     return (first if moved is None else moved, *rest)
 
 

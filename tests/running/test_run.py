@@ -200,7 +200,7 @@ def test_a_changed_field_is_another_row(cache, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--board", "user-rankin"], "no board is called 'user-rankin'; known: user-ranking, user-rating"),
+        (["--board", "user-rankin"], "did you mean 'user-ranking'"),
         (["--dataset", "ml-2m"], "no data set is called 'ml-2m'; known: ml-latest-small, ml-100k, ml-1m"),
         (["--dataset", "ml-1m"], "data set 'ml-1m' is not here; get it with `python -m benchmark data fetch ml-1m`"),
         (["--method", "mamll"], "no method is called 'mamll'; known: random, popularity"),
