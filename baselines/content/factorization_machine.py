@@ -34,10 +34,11 @@ from benchmark.protocol.tasks import Episode, TaskSampler
 @dataclass(frozen=True)
 class FM(Method):
     width: int = searched(32, 8, 128, log=True)
-    dislike: float = searched(1.0, 0.0, 1.5)  # `ranking`: what the lowest rating takes away
-    weight_decay: float = searched(0.01, 0.001, 1.0, log=True)
-    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
-    scale: float = 0.1
+    dislike: float = searched(1.2, 0.0, 1.5)  # `ranking`: what the lowest rating takes away
+    weight_decay: float = searched(0.2, 0.01, 3.0, log=True)
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)  # `ranking`
+    rating_learning_rate: float = searched(0.003, 0.0003, 0.03, log=True)
+    scale: float = 0.03
     steps: int = 400
     tasks_per_step: int = 256
     evaluate_every: int = 20
@@ -56,7 +57,8 @@ class FM(Method):
             own = sum(p.numel() for p in (model.bag, model.bag_w, model.v, model.w))
             return VectorLearner(world, model.bias, z, b, lambda _, support: model.entities(support, numbers), own)
 
-        schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
+        rate = self.learning_rate if world.goal == "ranking" else self.rating_learning_rate
+        schedule = Schedule(self.steps, self.tasks_per_step, rate, self.evaluate_every, self.patience, self.weight_decay)
         return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
 
 
