@@ -78,7 +78,9 @@ class _Learner(Learner):
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         t, k = state["partner"].shape
-        near = torch.cat([self._near({name: value[part] for name, value in state.items()}) for part in chunks(t, k * len(self.x), self.x.device)])
+        near = torch.cat(
+            [self._near({name: value[part] for name, value in state.items()}) for part in chunks(t, k * len(self.x), self.x.device)]
+        )
         scores = near + (self.popular if self.world.goal == "ranking" else self.bias.predict(state["entity"]))
         return scores if partner is None else scores.gather(1, partner)
 

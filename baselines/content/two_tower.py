@@ -81,7 +81,10 @@ class _Model(VectorModel):
         def tower(inputs: int) -> nn.ParameterList:
             sizes = ((inputs, hidden), (1, hidden), (hidden, width))
             return nn.ParameterList(
-                [nn.Parameter((torch.randn(*size, generator=generator) * (size[0] > 1) / size[0] ** 0.5).to(world.device)) for size in sizes]
+                [
+                    nn.Parameter((torch.randn(*size, generator=generator) * (size[0] > 1) / size[0] ** 0.5).to(world.device))
+                    for size in sizes
+                ]
             )
 
         self.partner_tower, self.entity_tower = tower(width), tower(width + self.known.shape[1])

@@ -1,7 +1,7 @@
 """Ridge regression of many tasks at once, around a prior, in the smaller of its two forms.
 
-    w = argmin |x w - y|^2 + damping |w - prior|^2
-      = prior + (x'x + damping I)^-1 x' (y - x prior) = prior + x' (x x' + damping I)^-1 (y - x prior)
+w = argmin |x w - y|^2 + damping |w - prior|^2
+  = prior + (x'x + damping I)^-1 x' (y - x prior) = prior + x' (x x' + damping I)^-1 (y - x prior)
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ layers ("bias"), or none, which asks the trained model as it is. Same network an
 (`baselines.nn.gradient_model`), so that the rows differ in what is ablated alone. Validation picks
 the checkpoint as it will be used, after the steps. At zero shots phi is theta.
 
+Training sees each partner through all entities at once, so that at `ranking` z_p has only popularity to
+learn, which b_p holds already: what the steps then find in z_p is taste by chance, or by features.
+
 The joint training that Finn et al. (2017) compare MAML with; head alone as in Aniruddh Raghu et al.
 (2020), Rapid Learning or Feature Reuse?; offsets alone as in Elad Ben Zaken, Shauli Ravfogel and Yoav
 Goldberg (2022), BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models.
@@ -32,8 +35,8 @@ class FineTune(GradientMethod):
     part: str = "all"  # of the weights, which a cold entity moves
     hidden: tuple[int, ...] = (32,)
     inner_steps: int = searched(5, 1, 20, log=True)
-    inner_rate: float = searched(0.1, 0.01, 1.0, log=True)
-    rating_inner_rate: float = searched(0.02, 0.002, 0.2, log=True)
+    inner_rate: float = searched(0.02, 0.002, 1.0, log=True)
+    rating_inner_rate: float = searched(0.005, 0.0005, 0.2, log=True)
     scale: float = 0.3
     learning_rate: float = 0.005
     patience: int = 3
@@ -54,10 +57,5 @@ class FineTune(GradientMethod):
 
     def rates(self, world: World, n: int) -> list[float]:
         """A rate for each of the n weights (W_1, b_1, ..., w, c); 0.0 leaves one as it is."""
-        moves = {
-            "none": lambda place: False,
-            "all": lambda place: True,
-            "head": lambda place: place >= n - 2,
-            "bias": lambda place: place % 2 == 1,
-        }[self.part]
-        return [self.rate(world) if moves(place) else 0.0 for place in range(n)]
+        moved = {"none": range(0), "all": range(n), "head": range(n - 2, n), "bias": range(1, n, 2)}[self.part]
+        return [self.rate(world) if place in moved else 0.0 for place in range(n)]
