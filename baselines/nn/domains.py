@@ -1,0 +1,119 @@
+"""Two domains with the same entities: a factor model of each, and who was met in both.
+
+Partners of domain 0 are the target's, all others the source's. Factors by alternating least squares on
+y (a(r) at `ranking`, where a pair without a row counts as 0 with weight w; the residual over the damped
+bias model at `rating`, where it counts nothing):
+
+    u_e = (w V'V + (1 - w) V_e'V_e + damping I)^-1 V_e' y_e,    v_p likewise
+
+Yifan Hu, Yehuda Koren and Chris Volinsky (2008), Collaborative Filtering for Implicit Feedback Datasets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.nn.bias import DampedBias
+from baselines.nn.taste import taste
+from benchmark.contract import Ratings, Support, World
+
+CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
+ROUNDS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """One domain's rows, and its factors; zeros for partners of the other and for entities without a row."""
+
+    rows: Ratings
+    v: Tensor  # [n_partners, d]
+    u: Tensor  # [n_entities, d]
+    gram: Tensor  # [d, d]
+    inside: Tensor  # [n_partners] bool
+    damping: float
+    unobserved: float
+
+    def fold(self, support: Support, y: Tensor) -> Tensor:
+        """u [T, d] of the support's rows in this domain, whose y [T, K] is given."""
+        shown = support.mask & self.inside[support.partner]
+        return fold_in(self.v[support.partner] * shown[:, :, None], y * shown, self.gram, self.damping, self.unobserved)
+
+    def seen(self, support: Support, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The factors [T, K, d] and y [T, K] of the support's rows in this domain, zeros elsewhere."""
+        shown = support.mask & self.inside[support.partner]
+        return self.v[support.partner] * shown[:, :, None], y * shown
+
+
+def one_domain_only(world: World) -> str | None:
+    """Why nothing can be carried over, as a phrase, or None."""
+    return None if bool((world.partner_domain > 0).any()) else "there is one domain only"
+
+
+def liking(rating: Tensor, world: World, dislike: float) -> Tensor:
+    """a(r), which is 1 where feedback is implicit: a scale of one rating."""
+    low, high = world.rating_range
+    return taste(rating, world, dislike) if high > low else torch.ones_like(rating)
+
+
+def signal(world: World, bias: DampedBias, support: Support, dislike: float) -> Tensor:
+    """y of the support's rows, 0 where masked: [T, K]."""
+    if world.goal == "ranking":
+        return liking(support.rating, world, dislike) * support.mask
+    return (bias.residual(support) - bias.entity(support)) * support.mask
+
+
+def two_domains(
+    world: World, bias: DampedBias, width: int, damping: float, unobserved: float, dislike: float, seed: int
+) -> tuple[Domain, Domain]:
+    """The source and the target, factorised apart."""
+    rows, ranks = world.ratings, world.goal == "ranking"
+    y = liking(rows.rating, world, dislike) if ranks else bias.warm_residual(world)
+    found = []
+    for luck, inside in enumerate((world.partner_domain > 0, world.partner_domain == 0)):
+        chosen = inside[rows.partner]
+        own = Ratings(rows.entity[chosen], rows.partner[chosen], rows.rating[chosen], rows.time[chosen])
+        generator = torch.Generator().manual_seed(2 * seed + luck)
+        v = (torch.randn(world.n_partners, width, generator=generator) * 0.1).to(world.device) * inside[:, None]
+        w = unobserved if ranks else 0.0
+        by_entity = Side(own.entity, own.partner, y[chosen], world.n_entities)
+        by_partner = Side(own.partner, own.entity, y[chosen], world.n_partners)
+        for _ in range(ROUNDS):
+            v = by_partner.solve(by_entity.solve(v, damping, w), damping, w)
+        found.append(Domain(own, v, by_entity.solve(v, damping, w), v.T @ v, inside, damping, w))
+    return found[0], found[1]
+
+
+class Side:
+    """Rows grouped by one side, in batches of similar length, so that padding stays small."""
+
+    def __init__(self, group: Tensor, other: Tensor, y: Tensor, n: int) -> None:
+        order = torch.argsort(group, stable=True)
+        self._other, self._y = other[order], y[order]
+        self._rows = torch.bincount(group, minlength=n)
+        self._start = self._rows.cumsum(0) - self._rows
+        self._by_length = torch.argsort(self._rows, stable=True)
+
+    def solve(self, v: Tensor, damping: float, unobserved: float) -> Tensor:
+        """The ridge solution of every id of this side, given the other side's factors; 0 without a row."""
+        u, gram, at = v.new_zeros(len(self._rows), v.shape[1]), v.T @ v, len(self._rows)
+        while at > 0:
+            longest = int(self._rows[self._by_length[at - 1]])
+            if longest == 0:
+                break
+            run = self._by_length[max(0, at - max(1, CELLS_AT_ONCE // (longest * v.shape[1]))) : at]
+            place = torch.arange(longest, device=v.device)
+            mask = place < self._rows[run, None]
+            row = (self._start[run, None] + place) * mask
+            u[run] = fold_in(v[self._other[row]] * mask[:, :, None], self._y[row] * mask, gram, damping, unobserved)
+            at -= len(run)
+        return u
+
+
+def fold_in(seen: Tensor, y: Tensor, gram: Tensor, damping: float, unobserved: float) -> Tensor:
+    """u [T, d] of the partners seen [T, K, d] (zeros where masked) and their y [T, K]."""
+    eye = torch.eye(len(gram), device=gram.device)
+    normal = unobserved * gram + (1 - unobserved) * (seen.mT @ seen) + damping * eye
+    return torch.linalg.solve_ex(normal, seen.mT @ y[:, :, None]).result.squeeze(2)
