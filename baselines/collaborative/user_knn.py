@@ -40,11 +40,11 @@ TIE = 1e-5  # likenesses that differ by less are equal
 class UserKNN(Method):
     neighbours: int = searched(100, 10, 400, log=True)
     shrink: float = searched(10.0, 0.0, 100.0)
-    prior: float = searched(0.1, 0.01, 2.0, log=True)  # `ranking`: weight of popularity
+    prior: float = searched(0.05, 0.005, 1.0, log=True)  # `ranking`: weight of popularity
     dislike: float = searched(1.1, 0.0, 2.0)  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
     likeness: str = searched("pearson", choices=("pearson", "msd"))  # `rating`
     rating_neighbours: int = searched(80, 10, 400, log=True)
-    damping: float = searched(1.0, 0.0, 10.0)  # `rating`: pulls a thin neighbourhood towards the bias model
+    damping: float = searched(2.0, 0.0, 10.0)  # `rating`: pulls a thin neighbourhood towards the bias model
     partner_damping: float = 10.0
     entity_damping: float = 5.0
 
