@@ -38,7 +38,7 @@ class MultVAE(Method):
     kl: float = searched(0.02, 0.0, 0.2)  # of a mean over the likes: the paper sums over them
     damping: float = searched(0.5, 0.1, 10.0, log=True)  # lets a short history speak softly
     dropout: float = 0.5
-    epochs: int = 50
+    epochs: int = 45
     entities_per_step: int = 256
     learning_rate: float = searched(0.006, 0.0005, 0.02, log=True)
     weight_decay: float = 0.2
