@@ -28,6 +28,7 @@ from implicit.cpu.bpr import BayesianPersonalizedRanking
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from baselines.nn.chunks import chunks
 from baselines.nn.feedback import liked_share
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
@@ -74,6 +75,11 @@ class _Learner(Learner):
     against: Tensor  # [m]
 
     def adapt(self, support: Support) -> State:
+        runs = chunks(len(support), support.partner.shape[1] * AGAINST, support.entity.device)
+        return {"u": torch.cat([self._fold_in(support[run]) for run in runs])}
+
+    def _fold_in(self, support: Support) -> Tensor:
+        """u of each entity: [T, d]."""
         a = taste(support.rating, self.world, self.method.dislike) * support.mask
         size, seen, other = a.abs(), self.v[support.partner], self.v[self.against]
         n, mean = size.sum(1), other.mean(0)
@@ -89,7 +95,7 @@ class _Learner(Learner):
             pull = torch.sigmoid(-sign * gap) * a[:, :, None] / len(other)  # [T, K, m]
             up = (pull.sum(2)[:, None] @ seen).squeeze(1) - pull.sum(1) @ other - self.method.fold_damping * u
             u = u + torch.cholesky_solve(up[:, :, None], lower).squeeze(2)
-        return {"u": u}
+        return u
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         if partner is not None:

@@ -7,10 +7,11 @@ A cold entity is attached by her rows: her E^(0) is the warm entities' mean (no 
     e_e^(l+1) = sum over her rows of e_p^(l) / sqrt(n_e n_p),
 
 with the partners' layers left as they are. An edge weighs a(r), which grows from 1 - dislike for the lowest rating to
-1, and a degree n is a sum of |a| (reading="liked" gives the paper's edges). The paper trains by BPR and starts each
-warm entity from her own embedding; here the loss is a softmax over the catalogue, each liked row being right, and the
-entities of a step are seen as cold ones are: from the mean, by half of their rows or by about k, drawn from the shots
-to come. b_p, which starts at log popularity, is not in the paper either: at zero shots it is what ranks.
+1, and a degree n is degree_damping plus a sum of |a| (reading="liked" with degree_damping=0 gives the paper's edges).
+The paper trains by BPR and starts each warm entity from her own embedding; here the loss is a softmax over the
+catalogue, each liked row being right, and the entities of a step are seen as cold ones are: from the mean, by half of
+their rows or by about k, drawn from the shots to come. b_p, which starts at log popularity, is not in the paper
+either: at zero shots it is what ranks.
 
 Xiangnan He, Kuan Deng, Xiang Wang, Yan Li, Yongdong Zhang and Meng Wang (2020), LightGCN: Simplifying and Powering
 Graph Convolution Network for Recommendation.
@@ -36,13 +37,14 @@ from benchmark.contract import Learner, Method, State, Support, World, searched
 class LightGCN(Method):
     width: int = searched(64, 16, 128, log=True)
     layers: int = searched(2, 1, 3)
-    scale: float = 0.1  # of the first embeddings
+    scale: float = 0.01  # of the first embeddings
+    degree_damping: float = searched(10.0, 0.0, 100.0)  # added to the warm degrees: a partner met once would else speak the loudest
     steps: int = 160
     entities_per_step: int = 512
     learning_rate: float = searched(0.03, 0.003, 0.1, log=True)
     weight_decay: float = searched(0.1, 0.001, 3.0, log=True)
     evaluate_every: int = 10
-    patience: int = 5  # evaluations without a better one before stopping
+    patience: int = 4  # evaluations without a better one before stopping
     reading: str = searched("taste", choices=READINGS)  # what an edge weighs
     dislike: float = searched(1.1, 0.0, 2.0)  # of `taste`: what the lowest rating takes away
 
@@ -51,7 +53,7 @@ class LightGCN(Method):
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         value = feedback(world.ratings.rating, world, self.reading, self.dislike)
-        graph, luck = _Graph(world, value), torch.Generator().manual_seed(seed)
+        graph, luck = _Graph(world, value, self.degree_damping), torch.Generator().manual_seed(seed)
         entity, partner, b = (
             nn.Parameter(first.to(world.device))
             for first in (
@@ -91,11 +93,11 @@ class LightGCN(Method):
 class _Graph:
     """The warm rows as weighted edges, grouped both ways."""
 
-    def __init__(self, world: World, value: Tensor) -> None:
+    def __init__(self, world: World, value: Tensor, damping: float) -> None:
         rows = world.ratings
 
         def root(side: Tensor, n: int) -> Tensor:
-            return torch.zeros(n, device=value.device).index_add_(0, side, value.abs()).clamp(min=1e-6).sqrt()
+            return torch.zeros(n, device=value.device).index_add_(0, side, value.abs()).add(damping).clamp(min=1e-6).sqrt()
 
         self._root, of_entity = root(rows.partner, world.n_partners), root(rows.entity, world.n_entities)
         weight = value / (of_entity[rows.entity] * self._root[rows.partner])
