@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.feedback import liked_share
+from baselines.nn.sparse_rows import SparseRows
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World
 
@@ -44,29 +46,23 @@ class ItemKNN(Method):
         bias, rows = DampedBias.fit(world), world.ratings
         ranks = world.goal == "ranking"
         value = taste(rows.rating, world, self.dislike) if ranks else bias.warm_residual(world)
-        rated = _matrix(world, torch.ones_like(value))
-        index, likeness = _neighbours(_matrix(world, value), rated, self.neighbours, self.shrink)
-        liked = _matrix(world, (rows.rating >= world.relevant_from).float()).mean(0)
-        return _Learner(self, world, bias, index, likeness, liked)
+        index, likeness = _neighbours(world, value, self.neighbours, self.shrink)
+        return _Learner(self, world, bias, index, likeness, liked_share(world))
 
 
-def _matrix(world: World, value: Tensor) -> Tensor:
-    """The warm rows' values as [warm entities, n_partners], 0 where not rated."""
-    rows = world.ratings
-    x = torch.zeros(world.n_entities, world.n_partners, device=world.device)
-    x[rows.entity, rows.partner] = value
-    return x[torch.bincount(rows.entity, minlength=world.n_entities) > 0]
-
-
-def _neighbours(x: Tensor, rated: Tensor, n: int, shrink: float) -> tuple[Tensor, Tensor]:
-    """For each partner j the n partners most like it: indices and w_ij, both [n_partners, n]."""
-    norm = x.norm(dim=0).clamp(min=1e-6)
-    n = min(n, x.shape[1] - 1)
+def _neighbours(world: World, value: Tensor, n: int, shrink: float) -> tuple[Tensor, Tensor]:
+    """For each partner j the n partners most like it, by the warm rows' values: indices and w_ij, both [n_partners, n]."""
+    entity = torch.unique(world.ratings.entity, return_inverse=True)[1]
+    raters = SparseRows.of(world.ratings.partner, entity, world.n_partners)
+    x, rated = (torch.zeros(int(entity[-1]) + 1, world.n_partners, device=world.device) for _ in range(2))
+    x[entity, world.ratings.partner], rated[entity, world.ratings.partner] = value, 1.0
+    norm, value = x.norm(dim=0).clamp(min=1e-6), value[raters.order]
+    n = min(n, world.n_partners - 1)
     found = []
-    for start in range(0, x.shape[1], BLOCK):
+    for start in range(0, world.n_partners, BLOCK):
         run = slice(start, start + BLOCK)
-        both = rated[:, run].T @ rated
-        w = x[:, run].T @ x / (norm[run, None] * norm) * both / (both + shrink)
+        both = raters.times(rated[:, run].contiguous()).T
+        w = raters.times(x[:, run].contiguous(), value).T / (norm[run, None] * norm) * both / (both + shrink)
         w[torch.arange(len(w), device=w.device), torch.arange(start, start + len(w), device=w.device)] = 0.0
         found.append(w.abs().topk(n, 1).indices)
         found.append(w.gather(1, found[-1]))
