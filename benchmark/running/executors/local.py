@@ -5,29 +5,22 @@ A worker that dies (out of memory, killed) costs its own cell and is replaced; t
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import BenchmarkError
 from benchmark.records.store import CellStore
+from benchmark.running.executors.workers import Worker, how_it_ended, spawn
 from benchmark.running.plan import Cell
-from benchmark.running.run import THREADS, reset_process, run_cell
+from benchmark.running.run import run_cell
 
 START_SECONDS = 20.0  # a worker that ends with an error before this has likely not started at all
-ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-# glibc gives large blocks back to the system when they are freed, and a training step then spends a
-# third of its time on page faults for the same blocks again. Keep them.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 
 
 @dataclass(frozen=True)
@@ -41,9 +34,8 @@ class Outcome:
 
 
 @dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
+class _Busy:
+    worker: Worker
     cell: Cell
     since: float
 
@@ -51,95 +43,53 @@ class _Worker:
 def run(cells: Sequence[Cell], root: Path, workers: int, device: str) -> Generator[Outcome, None, None]:
     """Yields `running` when a cell starts and its end when it ends; stops its workers when closed."""
     waiting = deque(cells)
-    busy: dict[Connection, _Worker] = {}
+    busy: dict[Connection, _Busy] = {}
     try:
         while waiting and len(busy) < workers:
-            yield _start(busy, None, waiting.popleft(), root, device)
+            yield _start(busy, spawn(partial(_work, root), device), waiting.popleft())
         while busy:
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                worker = busy.pop(pipe)
-                outcome, alive = _outcome(worker)
+                one = busy.pop(pipe)
+                outcome, alive = _outcome(one)
                 yield outcome
                 if waiting:
-                    yield _start(busy, worker if alive else None, waiting.popleft(), root, device)
+                    yield _start(busy, one.worker if alive else spawn(partial(_work, root), device), waiting.popleft())
                 elif alive:
                     pipe.send(None)
-                    worker.process.join()
+                    one.worker.process.join()
     finally:
-        for worker in busy.values():
-            worker.process.terminate()
-        for worker in busy.values():
-            worker.process.join()
+        for one in busy.values():
+            one.worker.process.terminate()
+        for one in busy.values():
+            one.worker.process.join()
 
 
-def _start(busy: dict[Connection, _Worker], idle: _Worker | None, cell: Cell, root: Path, device: str) -> Outcome:
-    if idle is None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process: BaseProcess = context.Process(target=_work, args=(theirs, root, device), daemon=True)
-        with _environment(ONE_THREAD | KEEP_MEMORY):
-            process.start()
-        theirs.close()
-    else:
-        process, ours = idle.process, idle.pipe
-    busy[ours] = _Worker(process, ours, cell, time.monotonic())
-    ours.send(cell)
+def _start(busy: dict[Connection, _Busy], worker: Worker, cell: Cell) -> Outcome:
+    busy[worker.pipe] = _Busy(worker, cell, time.monotonic())
+    worker.pipe.send(cell)
     return Outcome(cell, "running")
 
 
-def _outcome(worker: _Worker) -> tuple[Outcome, bool]:
-    seconds = time.monotonic() - worker.since
+def _outcome(one: _Busy) -> tuple[Outcome, bool]:
+    seconds = time.monotonic() - one.since
     try:
-        status, reason = worker.pipe.recv()
-        return Outcome(worker.cell, status, reason, seconds), True
+        status, reason = one.worker.pipe.recv()
+        return Outcome(one.cell, status, reason, seconds), True
     except (EOFError, OSError):
-        worker.process.join()
-        code = worker.process.exitcode or 0
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        how = how_it_ended(one.worker.process)
         cause = "perhaps out of memory; run the command again, with fewer --workers"
-        if code > 0 and seconds < START_SECONDS:
+        if (one.worker.process.exitcode or 0) > 0 and seconds < START_SECONDS:
             cause = 'perhaps for want of `if __name__ == "__main__":` around a call with several workers; see its error above'
-        reason = f"its worker {how}, {cause}"
-        return Outcome(worker.cell, "lost", reason, seconds), False
+        return Outcome(one.cell, "lost", f"its worker {how}, {cause}", seconds), False
 
 
-def _work(pipe: Connection, root: Path, device: str) -> None:
-    """A worker's life: a cell in, its status out, until told None or left alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    reset_process(device)
-    store = CellStore(root)
-    while True:
-        try:
-            cell = pipe.recv()
-        except EOFError:
-            return
-        if cell is None:
-            return
-        answer: tuple[str, str]
-        try:
-            record = run_cell(cell, store)
-            answer = (record.status, record.reason)
-        except BenchmarkError as error:
-            answer = ("lost", str(error))
-        except Exception as error:  # the harness's own fault: say so, and keep the other cells
-            answer = ("lost", f"{type(error).__name__}: {error}")
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Sets variables for a child's start: its libraries read them when they are loaded."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _work(root: Path, cell: Cell) -> tuple[str, str]:
+    """Runs a cell in a worker: its status and the reason."""
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        record = run_cell(cell, CellStore(root))
+        return record.status, record.reason
+    except BenchmarkError as error:
+        return "lost", str(error)
+    except Exception as error:  # the harness's own fault: say so, and keep the other cells
+        return "lost", f"{type(error).__name__}: {error}"

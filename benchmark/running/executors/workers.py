@@ -1,0 +1,81 @@
+"""Worker processes of one thread each: a job in, an answer out, until told None or left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from benchmark.running.run import THREADS, reset_process
+
+ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+# glibc gives large blocks back to the system when they are freed, and a training step then spends a
+# third of its time on page faults for the same blocks again. Keep them.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+
+
+@dataclass(frozen=True)
+class Worker:
+    process: BaseProcess
+    pipe: Connection
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self.process.kill()
+        self.process.join()
+
+
+def spawn(act: Callable[[Any], Any], device: str) -> Worker:
+    """A new process that answers each job with `act(job)`; `act` is importable, and catches what it can say in words."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process: BaseProcess = context.Process(target=_serve, args=(theirs, act, device), daemon=True)
+    with _environment(ONE_THREAD | KEEP_MEMORY):
+        process.start()
+    theirs.close()
+    return Worker(process, ours)
+
+
+def how_it_ended(process: BaseProcess) -> str:
+    """`was killed by SIGKILL`, `ended with code 1`."""
+    process.join()
+    code = process.exitcode or 0
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _serve(pipe: Connection, act: Callable[[Any], Any], device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    reset_process(device)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        if job is None:
+            return
+        answer = act(job)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets variables for a child's start: its libraries read them when they are loaded."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
