@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   python -m benchmark run --all
   python -m benchmark run --board user-ranking --dataset ml-1m --method item_knn --method maml
   python -m benchmark run --board user-rating --dataset ml-100k --method my_package.mine:Mine
+  python -m benchmark tune --all --board user-ranking --dataset ml-latest-small --trials 20
   python -m benchmark export --format csv user-ranking --dataset ml-1m
 
 exit codes: 0 all went well, 1 a cell failed or data is damaged, 2 the command itself is wrong"""
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _run_options(verbs.add_parser("run", help="train and measure; finished cells are not redone"))
     listing = verbs.add_parser("list", help="boards, data sets and methods, and what is ready here")
     _data_dir(listing)
+    _tune_options(verbs.add_parser("tune", help="search hyperparameters on validation entities, with one budget for all"))
     render = verbs.add_parser("render", help="leaderboards from the cells that are there, as Markdown")
     _out(render)
     render.add_argument("--to", type=Path, help="folder for the pages (default: OUT/leaderboards)")
@@ -80,9 +82,24 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", type=int, metavar="N", help="only the first N of the board's seeds")
     run.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     run.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: one a core; 1 on cuda)")
+    run.add_argument("--untuned", action="store_true", help="every method with its defaults, whatever was tuned")
     run.add_argument("--fresh", action="store_true", help="do the chosen cells again, also the finished ones")
     _out(run)
     _data_dir(run)
+
+
+def _tune_options(tune: argparse.ArgumentParser) -> None:
+    tune.add_argument("method", nargs="*", metavar="METHOD", help="names of the table")
+    tune.add_argument("--all", action="store_true", help="every method")
+    tune.add_argument("--board", action="append", required=True, metavar="B", help="a board's name, or a board file; may be repeated")
+    tune.add_argument("--dataset", action="append", default=[], metavar="D", help="only on this data set; may be repeated")
+    tune.add_argument("--trials", type=int, default=20, metavar="N", help="trials of each study, the default among them (default: 20)")
+    tune.add_argument("--seconds", type=float, default=600.0, metavar="S", help="of each study, over all its trials (default: 600)")
+    tune.add_argument("--seeds", type=int, metavar="N", help="compare on the first N of the board's seeds (default: all)")
+    tune.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    tune.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: one a core; 1 on cuda)")
+    _out(tune)
+    _data_dir(tune)
 
 
 def _out(verb: argparse.ArgumentParser) -> None:
@@ -119,6 +136,32 @@ def _run(arguments: argparse.Namespace) -> int:
             fresh=arguments.fresh,
             out=arguments.out,
             data_dir=arguments.data_dir,
+            untuned=arguments.untuned,
+        )
+    )
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    if arguments.all == bool(arguments.method):
+        raise UsageError("say what to tune: METHOD..., or --all, and not both")
+    try:
+        from benchmark.tuning.session import Request, tune
+        from benchmark.tuning.study import Budget
+    except ModuleNotFoundError as error:
+        raise UsageError(f"tuning needs the package '{error.name}'; get it with `pip install 'coldstart-bench[tune]'`") from None
+    if arguments.trials < 1 or not arguments.seconds > 0:
+        raise UsageError(f"a budget of {arguments.trials} trials and {arguments.seconds:g} s; wanted 1 trial or more, and some time")
+    return tune(
+        Request(
+            methods=tuple(arguments.method),
+            boards=tuple(arguments.board),
+            datasets=tuple(arguments.dataset),
+            budget=Budget(arguments.trials, arguments.seconds),
+            device=arguments.device,
+            workers=arguments.workers,
+            out=arguments.out,
+            data_dir=arguments.data_dir,
+            seeds=arguments.seeds,
         )
     )
 
@@ -154,4 +197,4 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"run": _run, "list": _list, "render": _render, "export": _export, "doctor": _doctor, "data": _data}
+_VERBS = {"run": _run, "tune": _tune, "list": _list, "render": _render, "export": _export, "doctor": _doctor, "data": _data}

@@ -20,7 +20,7 @@ from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import EXPORT_KEYS, export
 from benchmark.reporting.pages import read
 from benchmark.reporting.tables import Table
-from benchmark.running import plan
+from benchmark.running import plan, tuned
 from benchmark.running.executors import inline, local
 
 
@@ -63,9 +63,8 @@ def run(
         plan.checked_count("seeds", seeds)
     if workers > 1 and any(name.startswith("__main__:") for name in methods):
         raise UsageError("a class of the notebook itself runs with workers=1; put it into a module for more")
-    made = plan.make(
-        [board], [dataset], plan.known_methods(list(methods), []) if methods else None, seeds, device, Path(data_dir) if data_dir else None
-    )
+    entries, where = plan.known_methods(list(methods), []) if methods else None, tuned.folders(Path(out))
+    made = plan.make([board], [dataset], entries, seeds, device, Path(data_dir) if data_dir else None, where)
     data.verify(dataset, Path(data_dir) if data_dir else None)
     store = CellStore(Path(out))
     todo = [cell for cell in made.cells if not cell.is_done(store.read(cell.key))]

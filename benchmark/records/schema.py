@@ -70,6 +70,7 @@ class CellRecord(Frozen):
     fit_seconds: float = Field(ge=0)
     evaluate_seconds: float = Field(ge=0)
     parameters: int = Field(ge=0)
+    tuning: dict[str, Any] = {}  # the search that chose the configuration: trials, seconds, scores; empty for defaults
     machine: dict[str, str | int | float]
     versions: dict[str, str]
 

@@ -21,6 +21,7 @@ class Entry:
     name: str
     target: str  # "module:Class"
     settings: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict)  # where tuned settings come from; empty for defaults
 
 
 def table() -> dict[str, tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from benchmark.protocol.boards import Board
 from benchmark.protocol.seeds import PROTOCOL_VERSION, derive_seed
 from benchmark.records.schema import CellRecord, Identity
 from benchmark.records.store import Key
-from benchmark.running import environment, methods
+from benchmark.running import environment, methods, tuned
 from benchmark.running.methods import Entry
 
 HARNESS_TARGET = "harness"
@@ -63,17 +63,19 @@ def make(
     n_seeds: int | None,
     device: str,
     data_dir: Path | None,
+    tuned_folders: Sequence[Path] = (),
 ) -> Plan:
     """Every cell of these boards, data sets and methods, in the order that reuses a split longest.
 
     No data set named means each one that is here; one named and not here is a UsageError. No `entries`
-    means a preset's own rows, and every method on the other boards.
+    means a preset's own rows, and every method on the other boards. A method as the table has it takes
+    the settings that a file in `tuned_folders` holds for it.
     """
     chosen = {name: boards.load(name) for name in board_names}
     check_boards(chosen)
     check_datasets(list(chosen.values()), dataset_names)
     rows = {name: entries if entries is not None else rows_of(board) for name, board in chosen.items()}
-    configs = {entry.name: config(entry) for entry in {entry.name: entry for own in rows.values() for entry in own}.values()}
+    known = methods.table() if tuned_folders else {}
     cells: list[Cell] = []
     absent: dict[str, list[str]] = {}
     for name, board in chosen.items():
@@ -82,11 +84,12 @@ def make(
                 absent.setdefault(dataset, []).append(board.name)
                 continue
             seeds = seed_indices(board, dataset, n_seeds)
-            prints = fingerprints(board, dataset, seeds, data_dir)
+            prints = fingerprints(board, dataset, seed_indices(board, dataset, None), data_dir)
             for seed_index in seeds:
                 references = [Entry(reference, HARNESS_TARGET) for reference in REFERENCES]
-                for entry in [*references, *rows[name]]:
-                    identity = _identity(board, dataset, seed_index, prints[seed_index], entry, configs.get(entry.name, {}), device)
+                for plain in [*references, *rows[name]]:
+                    entry = tuned.apply(plain, board, dataset, seed_index, prints, tuned_folders) if plain.name in known else plain
+                    identity = _identity(board, dataset, seed_index, prints[seed_index], entry, device)
                     cells.append(Cell(name, identity, entry, data_dir))
     if dataset_names and absent:
         missing = next(iter(absent))
@@ -148,9 +151,7 @@ def config(entry: Entry) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method).items()}
 
 
-def _identity(
-    board: Board, dataset: str, seed_index: int, fingerprint: str, entry: Entry, settings: dict[str, Any], device: str
-) -> Identity:
+def _identity(board: Board, dataset: str, seed_index: int, fingerprint: str, entry: Entry, device: str) -> Identity:
     reference = entry.target == HARNESS_TARGET
     return Identity(
         protocol=PROTOCOL_VERSION,
@@ -163,12 +164,17 @@ def _identity(
         seed=derive_seed(board.name, dataset, seed_index),
         method=entry.name,
         target=entry.target,
-        config=settings,
+        config={} if reference else config(entry),
         code_sha256=environment.harness_sha256() if reference else environment.code_sha256(entry.target),
         harness_sha256=environment.harness_sha256(),
         device=device,
         torch=torch.__version__,
     )
+
+
+def code_of(entry: Entry) -> str:
+    """One hash of a method's code."""
+    return environment.code_sha256(entry.target)
 
 
 def checked_device(device: object) -> str:

@@ -93,11 +93,16 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
         reset_process(one.device)
         made = split(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
         one = one.model_copy(update={"fingerprint": made.fingerprint})
-        _seed(one.seed)
+        seed_everything(one.seed)
         return store.write(*_measure(cell, one, made))
 
 
 def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+    record, rows = _fit_and_ask(cell, one, made)
+    return record.model_copy(update={"tuning": cell.entry.tuning}), rows
+
+
+def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
     started = time.perf_counter()
     fitted = started
     try:
@@ -188,7 +193,7 @@ def _rows(found: Evaluation) -> pa.Table:
     return pa.table({"task": task, "k": k, **found.columns})
 
 
-def _seed(seed: int) -> None:
+def seed_everything(seed: int) -> None:
     """Methods carry their own generators; one that forgets is still repeatable."""
     torch.manual_seed(seed)
     random.seed(seed)

@@ -18,7 +18,7 @@ from benchmark.protocol import boards
 from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import text
 from benchmark.reporting.pages import read, render
-from benchmark.running import methods, plan
+from benchmark.running import methods, plan, tuned
 from benchmark.running.executors import local
 from benchmark.running.executors.local import Outcome
 from benchmark.running.plan import Cell, Plan
@@ -39,6 +39,7 @@ class Request:
     fresh: bool
     out: Path
     data_dir: Path | None
+    untuned: bool = False
 
 
 def run(request: Request) -> int:
@@ -107,7 +108,8 @@ def _plan(request: Request) -> Plan:
     named = request.methods or request.settings
     entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings]) if named else None
     names = request.boards or tuple(boards.board_names())
-    made = plan.make(names, request.datasets, entries, request.seeds, request.device, request.data_dir)
+    where = [] if request.untuned else tuned.folders(request.out)
+    made = plan.make(names, request.datasets, entries, request.seeds, request.device, request.data_dir, where)
     if not made.cells and not made.absent:
         raise UsageError("nothing to run: these boards have no data sets")
     return made

@@ -1,0 +1,1 @@
+"""Search for hyperparameters, with the same budget for every method and on validation entities only."""
