@@ -14,7 +14,8 @@ y (a(r), or what f at u_0 leaves of the residual) on their factors,
 
     u_e = u_0 + strength argmin |V_e u - y|^2 + correction_damping |u|^2
 
-with both numbers learned, as training draws the k that are to come. Zero target rows leave u_0; no row at all leaves u_0 = 0: popularity or bias.
+with both numbers learned, as training draws the k that are to come. Zero target rows leave u_0; no row at
+all leaves u_0 = 0: popularity or bias.
 
 Yongchun Zhu, Zhenwei Tang, Yudan Liu, Fuzhen Zhuang, Ruobing Xie, Xu Zhang, Leyu Lin and Qing He (2022),
 Personalized Transfer of User Preferences for Cross-domain Recommendation.
