@@ -19,6 +19,7 @@ from torch import Tensor
 from baselines.nn.bias import DampedBias
 from baselines.nn.taste import taste
 from benchmark.contract import Ratings, Support, World
+from benchmark.protocol.tasks import Episode, Histories, TaskSampler
 
 CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
 ROUNDS = 8
@@ -84,6 +85,40 @@ def two_domains(
             v = by_partner.solve(by_entity.solve(v, damping, w), damping, w)
         found.append(Domain(own, v, by_entity.solve(v, damping, w), v.T @ v, inside, damping, w))
     return found[0], found[1]
+
+
+class BothSampler(TaskSampler):
+    """Tasks of entities met in both domains, shaped like the tests to come: source rows and k target rows, then more target rows."""
+
+    def __init__(self, world: World, source: Domain, target: Domain, seed: int, n_source: int = 64, n_query: int = 20) -> None:
+        """Raises ValueError where no warm entity has a source row, and a target row more than the largest support."""
+        self._world, self._n_source, self._n_query, self._pool = world, n_source, n_query, max(world.shots)
+        self._generator = torch.Generator(world.device).manual_seed(seed)
+        self._shots = torch.tensor(world.shots, device=world.device)
+        self._source, self._target = Histories(source.rows, world.n_entities), Histories(target.rows, world.n_entities)
+        self._able = torch.nonzero((self._source.rows > 0) & (self._target.rows > self._pool)).flatten()
+        if len(self._able) == 0:
+            raise ValueError(
+                f"no warm entity has a source row and more than {self._pool} target rows; trim the board's shots for this data set"
+            )
+
+    def sample(self, n_tasks: int) -> Episode:
+        entity = self._able[self._integers(len(self._able), n_tasks)]
+        partner, rating, mask = self._window(self._source, entity, self._n_source)
+        more, given, real = self._window(self._target, entity, self._pool + self._n_query)
+        pool, query = slice(None, self._pool), slice(self._pool, None)
+        k = self._shots[self._integers(len(self._shots), n_tasks)]
+        shown = torch.arange(self._pool, device=k.device) < k[:, None]
+        partner, rating = torch.cat([partner, more[:, pool] * shown], 1), torch.cat([rating, given[:, pool] * shown], 1)
+        support = Support(entity, partner, rating, partner * 0, torch.cat([mask, shown], 1))
+        return Episode(support, more[:, pool], more[:, query], given[:, query], real[:, query])
+
+    def _window(self, histories: Histories, entity: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Partner, rating and mask [T, most] of rows that follow each other, by partner, from a random one."""
+        rows, place = histories.rows[entity, None], torch.arange(most, device=entity.device)
+        start = (torch.rand(len(entity), 1, generator=self._generator, device=entity.device) * rows).long()
+        row, mask = histories.offset[entity, None] + (start + place) % rows, place < rows
+        return histories.partner[row] * mask, histories.rating[row] * mask, mask
 
 
 class Side:

@@ -128,6 +128,7 @@ class GradientLearner(Learner):
         with torch.no_grad():
             tasks = len(state["entity"])
             first = next((i for i in range(len(self.one.theta)) if f"phi_{i}" in state), len(self.one.theta) - 2)
+            first -= first % 2  # a layer is a matrix and its offset, even where the offset alone is adapted
             z = body(self.one.theta[:first], self.one.z)[-1]  # the layers that all tasks share
             deep = first < len(self.one.theta) - 2
             if partner is None or not deep:  # a linear head scores the catalogue in one product

@@ -13,7 +13,7 @@ has none, so that here
 
     u_e = u_0 + ridge of y on the z of her support,   y = a(r), or the residual
 
-with u_0 and the damping learned. At zero shots u_e = u_0.
+with u_0, the damping, and a scale of y and what a low rating takes away (`ranking`) learned. At zero shots u_e = u_0.
 
 Yinwei Wei, Xiang Wang, Qi Li, Liqiang Nie, Yan Li, Xuanping Li and Tat-Seng Chua (2021), Contrastive
 Learning for Cold-Start Recommendation.
@@ -46,12 +46,11 @@ class CLCRec(Method):
     temperature: float = searched(0.2, 0.05, 1.0, log=True)
     learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     weight_decay: float = 0.3
-    dislike: float = 1.2  # `ranking`: what the lowest rating takes away
     contrasted: int = 256  # partners drawn for a step of the contrast
     hidden: int = 64
-    damping: float = 5.0  # where the learned one starts
-    scale: float = 0.3
-    steps: int = 300
+    damping: float = 1.0  # where the learned one starts
+    scale: float = 0.1
+    steps: int = 200
     tasks_per_step: int = 256
     evaluate_every: int = 20
     patience: int = 4
@@ -70,16 +69,14 @@ class CLCRec(Method):
             drawn = warm[torch.randperm(len(warm), generator=luck, device=world.device)[: self.contrasted]]
             near = functional.normalize(model.e[drawn], dim=1) @ functional.normalize(content[drawn], dim=1).T / self.temperature
             contrast = functional.cross_entropy(near, torch.arange(len(drawn), device=world.device))
-            return model.loss(z, model.entities(z, episode.support, model.prior, model.log_damping), episode) + self.weight * contrast
+            return model.loss(z, model.entities(z, episode.support, model.prior, model.numbers), episode) + self.weight * contrast
 
         def learner() -> Learner:
             with torch.no_grad():
-                prior, log_damping, b = model.prior.clone(), model.log_damping.clone(), model.b.clone()
+                prior, numbers, b = model.prior.clone(), model.numbers.clone(), model.b.clone()
                 content = model.content()
                 z = (1 - self.mixing) * model.mixed(content, torch.zeros_like(model.warm)) + self.mixing * content
-            return VectorLearner(
-                world, model.bias, z, b, lambda z, support: model.entities(z, support, prior, log_damping), prior.numel() + 1
-            )
+            return VectorLearner(world, model.bias, z, b, lambda z, support: model.entities(z, support, prior, numbers), prior.numel() + 3)
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
         return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
@@ -95,7 +92,9 @@ class _Model(VectorModel):
         self.net = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in (first, offset, second)])
         self.e = nn.Parameter((torch.randn(world.n_partners, method.width, generator=generator) * method.scale).to(world.device))
         self.prior = nn.Parameter(torch.zeros(method.width, device=world.device))
-        self.log_damping = nn.Parameter(torch.tensor(method.damping, device=world.device).log())
+        # log damping, scale, dislike
+        self.numbers = nn.Parameter(torch.tensor([method.damping, 1.0, 1.0], device=world.device))
+        self.numbers.data[0].log_()
 
     def content(self) -> Tensor:
         """g(x) of every partner: [n_partners, width]."""
@@ -107,8 +106,9 @@ class _Model(VectorModel):
         """E_p, or g(x_p) where `swap` [n_partners, 1] or the partner is cold."""
         return torch.where(self.warm & ~swap, self.e, content)
 
-    def entities(self, z: Tensor, support: Support, prior: Tensor, log_damping: Tensor) -> Tensor:
+    def entities(self, z: Tensor, support: Support, prior: Tensor, numbers: Tensor) -> Tensor:
         """u_e: [T, width]."""
-        y = taste(support.rating, self.world, self.method.dislike) * support.mask if self.world.goal == "ranking" else self.left(support)
+        log_damping, scale, dislike = numbers
+        y = scale * taste(support.rating, self.world, dislike) * support.mask if self.world.goal == "ranking" else self.left(support)
         seen = z[support.partner] * support.mask[:, :, None]
         return prior + ridge(seen, y, torch.zeros_like(prior), log_damping.exp())

@@ -35,7 +35,7 @@ from benchmark.contract import Learner, Method, State, Support, World, searched
 @dataclass(frozen=True)
 class EMCDR(Method):
     factors: int = searched(32, 8, 64, log=True)
-    damping: float = searched(6.0, 0.5, 50.0, log=True)  # of both factor models
+    damping: float = searched(2.0, 0.2, 50.0, log=True)  # of both factor models
     mapping_damping: float = searched(1.0, 0.01, 100.0, log=True)
     correction_damping: float = searched(5.0, 0.1, 100.0, log=True)
     prior: float = searched(0.3, 0.03, 3.0, log=True)  # `ranking`: weight of popularity

@@ -9,11 +9,13 @@ Over frozen factor models of both domains (`baselines.nn.domains`), with source 
 trained on the target rows of warm entities met in both (the paper's task-oriented loss) and not on their
 vectors: a softmax over the target's catalogue (`ranking`), with b_p starting at log popularity, or squared
 error over the damped bias model (`rating`), b_p starting at 0. S and the I are not in the paper: factors
-of the two domains have no common axes. As it has no target rows either, they correct u_0 by a ridge,
+of the two domains have no common axes. Nor has it target rows of a cold entity: here they add a ridge of
+y (a(r), or what f at u_0 leaves of the residual) on their factors,
 
-    u_e = argmin |V_e u - y|^2 + correction_damping |u - u_0|^2
+    u_e = u_0 + strength argmin |V_e u - y|^2 + correction_damping |u|^2
 
-with y = strength a(r), or the residual. Zero target rows leave u_0; no row at all leaves u_0 = 0: popularity or bias.
+with both numbers learned, as training draws the k that are to come. Zero target rows leave u_0; no row at
+all leaves u_0 = 0: popularity or bias.
 
 Yongchun Zhu, Zhenwei Tang, Yudan Liu, Fuzhen Zhuang, Ruobing Xie, Xu Zhang, Leyu Lin and Qing He (2022),
 Personalized Transfer of User Preferences for Cross-domain Recommendation.
@@ -28,26 +30,26 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.domains import Domain, one_domain_only, signal, two_domains
+from baselines.nn.domains import BothSampler, Domain, one_domain_only, signal, two_domains
 from baselines.nn.inner_loop import initial
 from baselines.nn.meta_training import Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.ridge import ridge
 from benchmark.contract import Learner, Method, State, Support, World, searched
-from benchmark.protocol.tasks import Episode, Histories, TaskSampler
+from benchmark.protocol.tasks import Episode
 
 
 @dataclass(frozen=True)
 class PTUPCDR(Method):
     factors: int = searched(32, 8, 64, log=True)
-    damping: float = searched(6.0, 0.5, 50.0, log=True)  # of both factor models
+    damping: float = searched(2.0, 0.2, 50.0, log=True)  # of both factor models
     hidden: int = searched(50, 16, 128, log=True)
-    correction_damping: float = searched(5.0, 0.1, 100.0, log=True)
+    correction_damping: float = 5.0  # where the learned one starts
     learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     unobserved: float = 0.1  # `ranking`: weight of a pair without a row
     dislike: float = 1.1  # `ranking`: what the lowest rating takes away
     weight_decay: float = 0.1
     steps: int = 300
-    tasks_per_step: int = 256
+    tasks_per_step: int = 128
     evaluate_every: int = 25
     patience: int = 4
 
@@ -64,30 +66,7 @@ class PTUPCDR(Method):
                 return _Learner(model, tuple(w.detach().clone() for w in model.net), model.b.detach().clone())
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
-        return meta_train(model.parameters(), _BothSampler(world, source, target, seed + 3), model.loss, learner, validate, schedule)
-
-
-class _BothSampler(TaskSampler):
-    """Tasks of entities met in both domains: a window of source rows as support, one of target rows as query."""
-
-    def __init__(self, world: World, source: Domain, target: Domain, seed: int, most: int = 64, n_query: int = 20) -> None:
-        self._world, self._most, self._n_query = world, most, n_query
-        self._generator = torch.Generator(world.device).manual_seed(seed)
-        self._source, self._target = Histories(source.rows, world.n_entities), Histories(target.rows, world.n_entities)
-        self._able = torch.nonzero((self._source.rows > 0) & (self._target.rows > 0)).flatten()
-
-    def sample(self, n_tasks: int) -> Episode:
-        entity = self._able[self._integers(len(self._able), n_tasks)]
-        partner, rating, mask = self._window(self._source, entity, self._most)
-        asked, given, real = self._window(self._target, entity, self._n_query)
-        return Episode(Support(entity, partner, rating, partner * 0, mask), partner[:, :0], asked, given, real)
-
-    def _window(self, histories: Histories, entity: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Partner, rating and mask [T, most] of rows that follow each other from a random one."""
-        rows, place = histories.rows[entity, None], torch.arange(most, device=entity.device)
-        start = (torch.rand(len(entity), 1, generator=self._generator, device=entity.device) * rows).long()
-        row, mask = histories.offset[entity, None] + (start + place) % rows, place < rows
-        return histories.partner[row] * mask, histories.rating[row] * mask, mask
+        return meta_train(model.parameters(), BothSampler(world, source, target, seed + 3), model.loss, learner, validate, schedule)
 
 
 class _Model(nn.Module):
@@ -101,14 +80,15 @@ class _Model(nn.Module):
         both = (source.u.norm(dim=1) > 0) & (target.u.norm(dim=1) > 0)
         x = source.u[both].cpu()
         straight = torch.linalg.solve(x.T @ x + torch.eye(d), x.T @ target.u[both].cpu())  # where the common bridge starts
-        weights = (first, first_b, to_attention, third, third_b, fourth, straight)
+        numbers = torch.tensor([method.correction_damping, 1.0]).log()  # log damping, log strength
+        weights = (first, first_b, to_attention, third, third_b, fourth, straight, numbers)
         self.net = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in weights])
         outside = torch.where(target.inside, 0.0, -20.0)  # `ranking`: a partner of the source is no candidate
         self.b = nn.Parameter(log_popularity(world) + outside if world.goal == "ranking" else torch.zeros_like(outside))
 
     def bridged(self, support: Support, net: tuple[Tensor, ...]) -> Tensor:
-        """u_0: [T, d]."""
-        first, first_b, to_attention, third, third_b, fourth, straight = net
+        """u_e: [T, d]."""
+        first, first_b, to_attention, third, third_b, fourth, straight, numbers = net
         y = signal(self.world, self.bias, support, self.method.dislike)
         seen, _ = self.source.seen(support, y)
         shown = support.mask & self.source.inside[support.partner]
@@ -116,7 +96,12 @@ class _Model(nn.Module):
         c = (attention[:, None] @ seen).squeeze(1)
         own = ((c @ third + third_b).relu() @ fourth).view(-1, seen.shape[2], seen.shape[2])
         common = self.source.fold(support, y) @ straight
-        return common + (common[:, None] @ own).squeeze(1)
+        start = common + (common[:, None] @ own).squeeze(1)
+        damping, strength = numbers.exp()
+        v, y = self.target.seen(support, y)
+        if self.world.goal == "rating":
+            y = y - (v @ start[:, :, None]).squeeze(2)
+        return start + strength * ridge(v, y, torch.zeros_like(start), damping)
 
     def loss(self, episode: Episode) -> Tensor:
         u, v, asked = self.bridged(episode.support, tuple(self.net)), self.target.v, episode.query_partner
@@ -135,10 +120,7 @@ class _Learner(Learner):
     def adapt(self, support: Support) -> State:
         model = self.model
         with torch.no_grad():
-            y = signal(model.world, model.bias, support, model.method.dislike)
-            start = model.bridged(support, self.net)
-            u = ridge(*model.target.seen(support, y), start, model.method.correction_damping)
-        return {"u": u, "entity": model.bias.entity(support)}
+            return {"u": model.bridged(support, self.net), "entity": model.bias.entity(support)}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         scores = state["u"] @ self.model.target.v.T + self.b

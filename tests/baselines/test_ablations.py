@@ -60,7 +60,7 @@ def test_phi_is_plain_gradient_descent_from_theta(oracle, part, goal):
         assert (got is one.theta[place]) == (place not in MOVED[part]), "what does not move is shared, not copied"
 
 
-@pytest.mark.parametrize("part", ["none", "all", "head"])
+@pytest.mark.parametrize("part", MOVED)
 def test_a_ranking_moves_with_the_support_unless_nothing_is_adapted(oracle, part):
     split = oracle("interaction", "ranking")
     learner = FineTune(part=part, steps=20).fit(split.world, 0, validator(split))
