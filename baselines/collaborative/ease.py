@@ -60,7 +60,7 @@ class EASE(Method):
 def _inverse(gram: Tensor, damping: float) -> Tensor:
     """(gram + damping I)^-1; overwrites gram."""
     gram.diagonal().add_(damping)
-    return torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    return torch.cholesky_inverse(torch.linalg.cholesky(gram)).T.contiguous()  # symmetric; rows of it will be gathered
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,8 +33,8 @@ class IALS(Method):
     factors: int = searched(64, 16, 256, log=True)
     rounds: int = 15
     conjugate: int = 5  # conjugate gradients a half-step
-    unobserved: float = searched(0.2, 0.005, 1.0, log=True)
-    damping: float = searched(0.01, 0.0005, 0.2, log=True)
+    unobserved: float = searched(0.12, 0.005, 1.0, log=True)
+    damping: float = searched(0.015, 0.0005, 0.2, log=True)
     frequency: float = 1.0  # the papers' nu: 0 damps all alike, 1 in proportion to the rows
     prior: float = searched(0.1, 0.01, 2.0, log=True)  # weight of popularity
     reading: str = searched("taste", choices=READINGS)  # what a row counts for

@@ -1,14 +1,14 @@
 """Mult-VAE: a network reads a history as a set and says what else is in it, by a multinomial likelihood.
 
-    h = tanh(sum_j x_j W_j / sqrt(|x|^2 + damping) + c),   z ~ N(m(h), s(h)^2),   log pi = log softmax(V tanh(D z + d) + b)
+    h = tanh(sum_j t_j x_j W_j / sqrt(|x|^2 + damping) + c),   z ~ N(m(h), s(h)^2),   log pi = log softmax(V tanh(D z + d) + b)
     L = - sum_p y_p log pi_p / sum y + anneal * KL(N(m, s^2) | N(0, 1)),   anneal rising in a line to `kl`
 
 y are the rows that an entity liked, x a part of her rows that stays after dropout: half of all, as in the paper, or,
 for half of each batch, about k of them, with k drawn from the shots to come: few shots need that, and it departs from
 the paper. So does x_j = a(r_j), which grows from 1 - dislike for the lowest rating to 1 (there, 1 for the liked); a
-network width that fits one core; the damping; and b, which starts at log popularity, so that an empty history (x = 0)
-starts as popularity. Scores are V tanh(D m) + b, with the mean m of z. A cold entity is encoded from her support, and
-so is a warm one.
+network width that fits one core; the damping; t_j = n_j / (n_j + partner_damping) of a partner with n_j warm rows;
+and b, which starts at log popularity, so that an empty history (x = 0) starts as popularity. Scores are V tanh(D m) +
+b, with the mean m of z. A cold entity is encoded from her support, and so is a warm one.
 
 Dawen Liang, Rahul Krishnan, Matthew Hoffman and Tony Jebara (2018), Variational Autoencoders for Collaborative
 Filtering.
@@ -37,8 +37,9 @@ class MultVAE(Method):
     latent: int = searched(32, 16, 200, log=True)
     kl: float = searched(0.02, 0.0, 0.2)  # of a mean over the likes: the paper sums over them
     damping: float = searched(0.5, 0.1, 10.0, log=True)  # lets a short history speak softly
+    partner_damping: float = searched(10.0, 0.0, 100.0)  # quietens partners whom few have met: they would be learned by heart
     dropout: float = 0.5
-    epochs: int = 45
+    epochs: int = 40
     entities_per_step: int = 256
     learning_rate: float = searched(0.006, 0.0005, 0.02, log=True)
     weight_decay: float = 0.2
@@ -76,6 +77,8 @@ class MultVAE(Method):
 
 
 class _Model(nn.Module):
+    trust: Tensor  # [n_partners, 1]
+
     def __init__(self, method: MultVAE, world: World, generator: torch.Generator) -> None:
         super().__init__()
 
@@ -88,10 +91,16 @@ class _Model(nn.Module):
         self.first_b, self.up_b = (nn.Parameter(torch.zeros(hidden, device=world.device)) for _ in range(2))
         self.middle_b = nn.Parameter(torch.cat([torch.zeros(latent), torch.full((latent,), -2.0)]).to(world.device))
         self.b = nn.Parameter(log_popularity(world))
+        met = torch.bincount(world.ratings.partner, minlength=world.n_partners).float()[:, None]
+        self.register_buffer("trust", met / (met + method.partner_damping))
 
     def encode(self, rows: SparseRows, x: Tensor) -> tuple[Tensor, Tensor]:
         """m and log s, [B, latent] both; x in the order of the rows."""
-        return self.code(rows.times(self.first, x), rows.times(x.new_ones(len(self.first), 1), x.square()))
+        return self.code(rows.times(self.table(), x), rows.times(x.new_ones(len(self.first), 1), x.square()))
+
+    def table(self) -> Tensor:
+        """t_j W_j: [n_partners, hidden]."""
+        return self.first * self.trust
 
     def code(self, total: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
         h = torch.tanh(total / (square + self.damping).sqrt() + self.first_b)
@@ -118,7 +127,7 @@ class _Learner(Learner):
 
     def adapt(self, support: Support) -> State:
         x = feedback(support.rating, self.world, self.method.reading, self.method.dislike) * support.mask
-        total = support_times(support.partner, x, self.model.first)
+        total = support_times(support.partner, x, self.model.table())
         m, _ = self.model.code(total, x.square().sum(1, keepdim=True))
         return {"h": torch.tanh(m @ self.model.up + self.model.up_b)}
 

@@ -32,7 +32,7 @@ TARGETS_AT_ONCE = 512  # columns of W that descend together: their Gram blocks a
 class SLIM(Method):
     neighbours: int = searched(100, 20, 200, log=True)
     l1: float = searched(1.0, 0.01, 50.0, log=True)
-    l2: float = searched(2000.0, 1.0, 10000.0, log=True)
+    l2: float = searched(1000.0, 1.0, 10000.0, log=True)
     sweeps: int = 15
     prior: float = searched(0.08, 0.01, 2.0, log=True)  # weight of popularity
     reading: str = searched("taste", choices=READINGS)  # what a row counts for

@@ -36,7 +36,7 @@ class SparseRows(TensorRecord):
         return self.offset.diff()
 
     def times(self, table: Tensor, weight: Tensor | None = None) -> Tensor:
-        """[n_rows, d] of a table [n_columns, d]; `weight` [N] in the order of the rows, else 1."""
+        """[n_rows, d] of a table [n_columns, d], contiguous; `weight` [N] in the order of the rows, else 1."""
         if len(self.column) == 0:
             return table.new_zeros(len(self.offset) - 1, table.shape[1])
         return functional.embedding_bag(self.column, table, self.offset, mode="sum", per_sample_weights=weight, include_last_offset=True)
