@@ -19,6 +19,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ease": ("baselines.collaborative.ease:EASE", {}),
     "slim": ("baselines.collaborative.slim:SLIM", {}),
     "bpr": ("baselines.collaborative.bpr:BPR", {}),
+    "svd": ("baselines.collaborative.svdpp:SVDpp", {"implicit": False, "factors": 100, "learning_rate": 0.005}),
     "svdpp": ("baselines.collaborative.svdpp:SVDpp", {}),
     "lightgcn": ("baselines.collaborative.lightgcn:LightGCN", {}),
     "mult_vae": ("baselines.collaborative.mult_vae:MultVAE", {}),

@@ -21,7 +21,7 @@ from benchmark.running.methods import build, entry
 
 torch.set_num_threads(1)
 
-READ_CONTENT = ("melu", "prompt_tuning_text")  # with nothing known of the partners they are n/a
+READ_CONTENT = ("melu", "prompt_tuning_text", "content_ridge", "content_knn", "clcrec")  # n/a with nothing known of the partners
 SHOTS = (0, 1, 2, 5, 10)
 
 

@@ -25,24 +25,24 @@ from baselines.nn.features import design_matrix
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.pretrained import Base, pretrain
 from baselines.nn.vector_model import VectorLearner
-from benchmark.contract import Learner, Method, Support, World
+from benchmark.contract import Learner, Method, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class MetaEmb(Method):
-    width: int = 32
+    width: int = searched(32, 8, 128, log=True)
     scale: float = 0.1  # of the base's embeddings at the start
     base_steps: int = 200
-    base_learning_rate: float = 0.02
-    inner_steps: int = 3
-    inner_rate: float = 0.3  # `ranking`
-    rating_inner_rate: float = 0.1
-    dislike: float = 0.8  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
+    base_learning_rate: float = searched(0.02, 0.003, 0.1, log=True)
+    inner_steps: int = searched(3, 1, 6)
+    inner_rate: float = searched(0.3, 0.03, 3.0, log=True)  # `ranking`
+    rating_inner_rate: float = searched(0.1, 0.01, 1.0, log=True)
+    dislike: float = searched(0.8, 0.0, 2.0)  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
     alpha: float = 0.1
     steps: int = 150
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 25
     patience: int = 3
 

@@ -32,25 +32,25 @@ from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.pretrained import Base, pretrain
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner
-from benchmark.contract import Learner, Method, Support, World
+from benchmark.contract import Learner, Method, Support, World, searched
 from benchmark.protocol.tasks import TaskSampler
 
 
 @dataclass(frozen=True)
 class MWUF(Method):
-    width: int = 32
+    width: int = searched(32, 8, 128, log=True)
     hidden: int = 64  # of the shifting network
     scale: float = 0.1  # of the base's embeddings at the start
     base_steps: int = 200
-    base_learning_rate: float = 0.02
+    base_learning_rate: float = searched(0.02, 0.003, 0.1, log=True)
     inner_steps: int = 1
-    inner_rate: float = 0.1  # `ranking`
-    rating_inner_rate: float = 0.02
-    damping: float = 1.0
-    dislike: float = 0.8  # `ranking`: a(r) is 1 for the highest rating and 1 - dislike for the lowest
+    inner_rate: float = searched(0.1, 0.01, 1.0, log=True)  # `ranking`
+    rating_inner_rate: float = searched(0.02, 0.002, 0.2, log=True)
+    damping: float = searched(1.0, 0.1, 10.0, log=True)
+    dislike: float = searched(0.8, 0.0, 2.0)  # `ranking`: a(r) is 1 for the highest rating and 1 - dislike for the lowest
     steps: int = 200
     tasks_per_step: int = 256
-    learning_rate: float = 0.005
+    learning_rate: float = searched(0.005, 0.001, 0.05, log=True)
     evaluate_every: int = 25
     patience: int = 3
 

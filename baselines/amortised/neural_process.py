@@ -31,23 +31,23 @@ from baselines.nn.chunks import adapted_in_runs, chunks
 from baselines.nn.features import PartnerEncoder, design_matrix
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class NeuralProcess(Method):
-    width: int = 32
-    hidden: int = 32
+    width: int = searched(32, 8, 128, log=True)
+    hidden: int = searched(32, 16, 64, log=True)
     latent: int = 32
     pool: int = 8  # learned kinds of tasks
-    kl: float = 0.1
-    cluster: float = 0.1
-    scale: float = 0.3
+    kl: float = searched(0.1, 0.001, 1.0, log=True)
+    cluster: float = searched(0.1, 0.001, 1.0, log=True)
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
     negatives: int = 512  # `ranking`: candidates a training step compares with
     steps: int = 400
     tasks_per_step: int = 128
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 50
     patience: int = 3
 

@@ -25,18 +25,18 @@ from torch import Tensor, nn
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
-from benchmark.contract import Learner, Method, Support, World
+from benchmark.contract import Learner, Method, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class RidgeHead(Method):
-    width: int = 32
+    width: int = searched(32, 8, 128, log=True)
     damping: float = 5.0  # where the learned one starts
-    scale: float = 0.3  # of the embeddings at the start
+    scale: float = searched(0.3, 0.03, 1.0, log=True)  # of the embeddings at the start
     steps: int = 400
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 25
     patience: int = 4
 

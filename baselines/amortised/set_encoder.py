@@ -25,19 +25,19 @@ from baselines.nn.inner_loop import initial
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
-from benchmark.contract import Learner, Method, Support, World
+from benchmark.contract import Learner, Method, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class SetEncoder(Method):
-    width: int = 32
-    hidden: int = 128
+    width: int = searched(32, 8, 128, log=True)
+    hidden: int = searched(128, 32, 256, log=True)
     damping: float = 2.0  # where the learned one starts
-    scale: float = 0.1
+    scale: float = searched(0.1, 0.03, 1.0, log=True)
     steps: int = 400
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 10  # on a small data set it is at its best after a few dozen steps
     patience: int = 12
 

@@ -26,20 +26,20 @@ from torch import Tensor
 
 from baselines.nn.bias import DampedBias
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 
 CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
 
 
 @dataclass(frozen=True)
 class ALS(Method):
-    factors: int = 32
+    factors: int = searched(32, 8, 128, log=True)
     rounds: int = 8
-    damping: float = 6.0
-    ranking_damping: float = 10.0
-    unobserved: float = 0.1  # `ranking`: weight w of a pair without a row
-    dislike: float = 1.1  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
-    prior: float = 0.1  # `ranking`: weight of popularity
+    damping: float = searched(6.0, 0.5, 50.0, log=True)
+    ranking_damping: float = searched(10.0, 0.5, 100.0, log=True)
+    unobserved: float = searched(0.1, 0.01, 1.0, log=True)  # `ranking`: weight w of a pair without a row
+    dislike: float = searched(1.1, 0.0, 2.0)  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
+    prior: float = searched(0.1, 0.01, 3.0, log=True)  # `ranking`: weight of popularity
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         bias, rows, ranks = DampedBias.fit(world), world.ratings, world.goal == "ranking"

@@ -29,18 +29,18 @@ from baselines.nn.bias import DampedBias
 from baselines.nn.feedback import liked_share
 from baselines.nn.sparse_rows import SparseRows
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 
 BLOCK = 1024  # partners whose likenesses are computed at once
 
 
 @dataclass(frozen=True)
 class ItemKNN(Method):
-    neighbours: int = 500
-    shrink: float = 100.0
-    prior: float = 1.0  # `ranking`: weight of popularity against one neighbour
-    dislike: float = 1.1  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
-    damping: float = 1.0  # `rating`: pulls a thin neighbourhood towards the bias model
+    neighbours: int = searched(500, 20, 2000, log=True)
+    shrink: float = searched(100.0, 5.0, 1000.0, log=True)
+    prior: float = searched(1.0, 0.05, 10.0, log=True)  # `ranking`: weight of popularity against one neighbour
+    dislike: float = searched(1.1, 0.0, 2.0)  # `ranking`: what the lowest rating takes away; above 1 it speaks against its like
+    damping: float = searched(1.0, 0.1, 10.0, log=True)  # `rating`: pulls a thin neighbourhood towards the bias model
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         bias, rows = DampedBias.fit(world), world.ratings

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel
 from baselines.nn.inner_loop import descend
+from benchmark.contract import searched
 
 
 @dataclass(frozen=True)
 class ANIL(GradientMethod):
     hidden: tuple[int, ...] = (64,)
-    scale: float = 0.3
-    learning_rate: float = 0.005
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
+    learning_rate: float = searched(0.005, 0.001, 0.05, log=True)
     patience: int = 3
 
     def rule(self, model: GradientModel) -> Adapt:

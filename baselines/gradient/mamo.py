@@ -30,20 +30,20 @@ from torch.nn import functional
 from baselines.nn.features import design_matrix
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
 from baselines.nn.inner_loop import Adapted, descend
-from benchmark.contract import Support, World
+from benchmark.contract import Support, World, searched
 
 
 @dataclass(frozen=True)
 class MAMO(GradientMethod):
     hidden: tuple[int, ...] = (32,)
-    slots: int = 8
-    strength: float = 1.0
+    slots: int = searched(8, 2, 32, log=True)
+    strength: float = searched(1.0, 0.1, 3.0, log=True)
     inner_steps: int = 1
     negatives: int = 256
-    scale: float = 0.3
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
     tasks_per_step: int = 128
     steps: int = 300
-    learning_rate: float = 0.005
+    learning_rate: float = searched(0.005, 0.001, 0.05, log=True)
     evaluate_every: int = 50
     patience: int = 2
 

@@ -31,7 +31,7 @@ from baselines.nn.features import FieldEncoder
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
 from baselines.nn.inner_loop import Adapted, descend
 from baselines.nn.one_step import one_step_loss, over_partner, writes_by_hand
-from benchmark.contract import Support, World
+from benchmark.contract import Support, World, searched
 from benchmark.protocol.tasks import Episode
 
 
@@ -40,10 +40,10 @@ class MeLU(GradientMethod):
     hidden: tuple[int, ...] = (64, 64)
     inner_steps: int = 1
     steps: int = 150
-    scale: float = 0.3
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
     negatives: int = 128
     tasks_per_step: int = 128
-    learning_rate: float = 0.005
+    learning_rate: float = searched(0.005, 0.001, 0.05, log=True)
     evaluate_every: int = 75
     patience: int = 2
 

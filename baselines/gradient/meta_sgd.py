@@ -18,13 +18,14 @@ from torch import nn
 
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel
 from baselines.nn.inner_loop import descend
+from benchmark.contract import searched
 
 
 @dataclass(frozen=True)
 class MetaSGD(GradientMethod):
     inner_steps: int = 1  # as published
-    inner_rate: float = 0.2  # where the rates start, `ranking`
-    rating_inner_rate: float = 0.04  # where the rates start, `rating`
+    inner_rate: float = searched(0.2, 0.01, 1.0, log=True)  # where the rates start, `ranking`
+    rating_inner_rate: float = searched(0.04, 0.002, 0.2, log=True)  # where the rates start, `rating`
 
     def rule(self, model: GradientModel) -> Adapt:
         model.rates.extend(nn.Parameter(torch.full_like(w, self.rate(model.world))) for w in model.theta)

@@ -32,19 +32,19 @@ from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class MatchingNetwork(Method):
-    width: int = 32
-    context: bool = False
-    scale: float = 0.3
+    width: int = searched(32, 8, 128, log=True)
+    context: bool = searched(False, choices=(False, True))
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
     negatives: int = 512  # `ranking`: candidates a training step compares with
     steps: int = 400
     tasks_per_step: int = 128
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 25
     patience: int = 4
 

@@ -33,17 +33,17 @@ from baselines.nn.meta_training import (
     squared_error,
 )
 from baselines.nn.taste import liked
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class PrototypicalNetwork(Method):
-    width: int = 32
-    scale: float = 0.1  # of the embeddings at the start
+    width: int = searched(32, 8, 128, log=True)
+    scale: float = searched(0.1, 0.03, 1.0, log=True)  # of the embeddings at the start
     steps: int = 600
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     weight_decay: float = 0.0
     evaluate_every: int = 50
     patience: int = 3

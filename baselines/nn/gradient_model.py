@@ -29,7 +29,7 @@ from baselines.nn.features import PartnerEncoder
 from baselines.nn.inner_loop import Adapted, Weights, body, forward, initial, whole
 from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
@@ -155,17 +155,17 @@ class GradientLearner(Learner):
 class GradientMethod(Method):
     """The hyperparameters and the fit that gradient methods share; each brings its rule."""
 
-    width: int = 32
+    width: int = searched(32, 8, 128, log=True)
     hidden: tuple[int, ...] = ()
-    inner_steps: int = 3
-    inner_rate: float = 0.1  # `ranking`
-    rating_inner_rate: float = 0.02  # `rating`, whose errors are larger than a probability's
-    dislike: float = 0.8  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
-    scale: float = 0.1  # of the embeddings at the start
+    inner_steps: int = searched(3, 1, 6)
+    inner_rate: float = searched(0.1, 0.01, 1.0, log=True)  # `ranking`
+    rating_inner_rate: float = searched(0.02, 0.002, 0.2, log=True)  # `rating`, whose errors are larger than a probability's
+    dislike: float = searched(0.8, 0.0, 2.0)  # `ranking`: the inner label is 1 for the highest rating and 1 - dislike for the lowest
+    scale: float = searched(0.1, 0.03, 1.0, log=True)  # of the embeddings at the start
     negatives: int = 0  # `ranking`: candidates that an outer step compares with; 0 is the whole catalogue
     steps: int = 400
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
     evaluate_every: int = 25
     patience: int = 4
 

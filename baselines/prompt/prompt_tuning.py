@@ -39,25 +39,25 @@ from baselines.nn.taste import taste
 from baselines.nn.text_encoder import missing, sentence_vectors
 from baselines.nn.transformer import SetReader
 from baselines.nn.vector_model import VectorLearner, VectorModel
-from benchmark.contract import Features, Learner, Method, State, Support, World
+from benchmark.contract import Features, Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
 class PromptTuning(Method):
     text: bool = False
-    width: int = 32
-    n_prompts: int = 4
+    width: int = searched(32, choices=(16, 32, 64))
+    n_prompts: int = searched(4, 1, 8)
     layers: int = 1
     heads: int = 2
     inner_steps: int = 3
-    inner_rate: float = 1.0  # where the learned rates start, `ranking`
-    rating_inner_rate: float = 0.1
+    inner_rate: float = searched(1.0, 0.1, 10.0, log=True)  # where the learned rates start, `ranking`
+    rating_inner_rate: float = searched(0.1, 0.01, 1.0, log=True)
     scale: float = 0.1  # of the embeddings at the start
     steps: int = 250  # of the pretraining, and again of the prompts' meta-training
     tasks_per_step: int = 256
-    learning_rate: float = 0.01
-    prompt_learning_rate: float = 0.02
+    learning_rate: float = searched(0.01, 0.001, 0.05, log=True)
+    prompt_learning_rate: float = searched(0.02, 0.002, 0.1, log=True)
     evaluate_every: int = 25
     patience: int = 2
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 
 
 @dataclass(frozen=True)
 class Bias(Method):
-    partner_damping: float = 10.0
-    entity_damping: float = 5.0
+    partner_damping: float = searched(10.0, 1.0, 100.0, log=True)
+    entity_damping: float = searched(5.0, 0.5, 50.0, log=True)
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         return _Learner(DampedBias.fit(world, self.partner_damping, self.entity_damping))

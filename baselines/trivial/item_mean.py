@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 
 
 @dataclass(frozen=True)
 class ItemMean(Method):
-    damping: float = 10.0
+    damping: float = searched(10.0, 1.0, 100.0, log=True)
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         rows = world.ratings

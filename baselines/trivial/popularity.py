@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.contract import Learner, Method, State, Support, World
+from benchmark.contract import Learner, Method, State, Support, World, searched
 
 
 @dataclass(frozen=True)
 class Popularity(Method):
-    liked_only: bool = True  # False counts every rating
+    liked_only: bool = searched(True, choices=(True, False))  # False counts every rating
 
     def unsupported(self, world: World) -> str | None:
         return "it predicts no rating" if world.goal == "rating" else None

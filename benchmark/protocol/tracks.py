@@ -114,6 +114,13 @@ def _tasks(board: Board, dataset: Dataset, given: Chosen) -> Tasks:
     )
 
 
+def published_entities(split: Split, tasks: Tasks) -> Ints:
+    """Which entities of the data file `tasks` of a split are about: [T]; ids are drawn anew for each seed."""
+    label = _labels(split.world.n_entities, derive_seed(split.board.name, split.dataset, "labels", split.seed_index))
+    found: Ints = np.argsort(label)[tasks.entity.cpu().numpy()]
+    return found
+
+
 def _labels(n: int, seed: int) -> Ints:
     """A new id [n] for each entity of the file: there, ids rise with the day of arrival, and so would tell it."""
     label = np.empty(n, dtype=np.int64)

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 
 from benchmark.data import store as data
@@ -25,6 +26,7 @@ from benchmark.evaluation.evaluate import validator
 from benchmark.files import write_atomic
 from benchmark.protocol import boards
 from benchmark.protocol.boards import Board
+from benchmark.protocol.tracks import published_entities
 from benchmark.running import methods, plan, tuned
 from benchmark.running.executors.workers import Worker, how_it_ended, spawn
 from benchmark.running.methods import Entry
@@ -118,35 +120,30 @@ def _searches(request: Request) -> list[Search]:
                     )
                 continue
             data.verify(dataset, request.data_dir)
-            for seed_index, seeds in studies_of(board, dataset, request.data_dir).items():
+            for seed_index, seeds in studies_of(name, board, dataset, request.data_dir).items():
                 found += [Search(name, dataset, entry, seed_index, seeds, request.data_dir, request.device) for entry in entries]
     if not found:
         raise UsageError("nothing to tune: none of these boards' data sets is here")
     return found
 
 
-def studies_of(board: Board, dataset: str, data_dir: Path | None) -> dict[int, tuple[int, ...]]:
+def studies_of(name: str, board: Board, dataset: str, data_dir: Path | None) -> dict[int, tuple[int, ...]]:
     """seed whose validation entities are searched on -> seeds that never test one of them.
 
     The last seed's study serves every seed but the one that tests its validation slice, if there is one.
     """
     every = plan.seed_indices(board, dataset, None)
-    last = split(board.name, dataset, every[-1], data_dir, "cpu")
+    last = split(name, dataset, every[-1], data_dir, "cpu")
     if not len(last.validation):
         raise UsageError(f"board '{board.name}' on '{dataset}' has no validation entities, so nothing can be tuned on it")
-    seen = set(_rows_of(last.validation))
-    touched = [s for s in every if seen & set(_rows_of(split(board.name, dataset, s, data_dir, "cpu").test))]
+    seen = published_entities(last, last.validation)
+    tests = {s: split(name, dataset, s, data_dir, "cpu") for s in every}
+    touched = [s for s, one in tests.items() if np.isin(published_entities(one, one.test), seen).any()]
     clean = tuple(s for s in every if s not in touched)
     found = {every[-1]: clean}
     for seed in touched:  # its own validation entities are not its test entities
         found[seed] = (seed,)
     return found
-
-
-def _rows_of(tasks: Any) -> list[tuple[int, ...]]:
-    """Tasks by what they hold: ids are drawn anew for each seed and cannot be compared."""
-    both = zip(tasks.pool_partner.tolist(), tasks.query_offset.diff().tolist(), strict=True)
-    return [(rows, *sorted(pool)[:5]) for pool, rows in both]
 
 
 def run_trial(job: Job) -> Answer:

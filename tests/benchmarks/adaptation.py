@@ -61,7 +61,7 @@ def measure(data_dir: Path) -> list[list[str]]:
     many = pool[torch.arange(BATCH) % len(pool)]
     rows = []
     for name in METHODS:
-        short = {field: 2 for field in ("steps", "base_steps", "rounds") if hasattr(build(entry(name)), field)}
+        short = {field: 2 for field in ("steps", "base_steps", "rounds", "epochs") if hasattr(build(entry(name)), field)}
         method = build(entry(name, short))
         if not method.unsupported(split.world):
             rows.append(line(name, method.fit(split.world, 0, lambda _: 0.0), many))
