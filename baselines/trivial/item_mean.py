@@ -27,7 +27,7 @@ class ItemMean(Method):
         total = torch.zeros(world.n_partners, dtype=torch.float64, device=world.device)
         total.index_add_(0, rows.partner, rows.rating.double() - mu)
         n = torch.bincount(rows.partner, minlength=world.n_partners)
-        return _Learner((mu + total / (self.damping + n)).float())
+        return _Learner((mu + total / (self.damping + n).clamp(min=1e-9)).float())
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,6 +68,11 @@ class Board:
         return METRICS[self.goal] + (POOLED if self.cut == "folds" else ())
 
     @property
+    def draws(self) -> int:
+        """How many seeds ask the same entities, each time for other rows: a published split is small, and one draw of it is noise."""
+        return 5 if self.cut.startswith("melu-") else 1
+
+    @property
     def higher_is_better(self) -> bool:
         return self.metric not in LOWER_IS_BETTER
 

@@ -50,6 +50,7 @@ class BoardFacts(Frozen):
     n_seeds: int  # seeds that the board asks for
     synthetic: bool
     terms: str
+    draws: int = Field(default=1, ge=1)  # seeds that ask the same entities, which are then one task
     published: dict[str, dict[str, float]] = {}  # of a preset: row -> metric -> what its paper says
     called: dict[str, str] = {}  # of a preset: row -> its name there
 

@@ -76,7 +76,8 @@ def _exported(table: Table, method: str, metric: str, k: int | None, figure: Int
 def _facts(table: Table) -> list[str]:
     counts, facts = table.counts, table.facts
     seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
-    lines = [f"{table.n_tasks:,} test tasks over {seeds}; {counts.get('catalogue', 0):,} partners in the catalogue."]
+    drawn = f", each drawn {facts.draws} times" if facts.draws > 1 else ""
+    lines = [f"{table.n_tasks:,} test tasks{drawn} over {seeds}; {counts.get('catalogue', 0):,} partners in the catalogue."]
     if counts:
         need = "that the cut allows" if facts.shots == (ALL,) else f"of {max(facts.shots) + 5} rows or more"
         rest = "others are not asked" if facts.shots == (ALL,) else "with fewer stay in training"

@@ -83,7 +83,7 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     seeds = tuple(sorted({record.identity.seed_index for record in records if record.status == "ok"}))
     whole = {name: cells for name, cells in by_method.items() if name not in strays and _is_whole(cells, seeds)}
     first = {record.identity.seed_index: record for record in reversed(records)}
-    n_tasks = sum(first[seed].n_tasks for seed in seeds)
+    n_tasks = sum(draws[0].n_tasks for draws in _slices(facts, [first[seed] for seed in seeds]))
     absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
     absent += [Row(name, f"stale: made on another split ({print_[:12]}...); run it again") for name, print_ in sorted(strays.items())]
     trivial = tuple(name for name in TRIVIAL if name in whole)
@@ -143,14 +143,24 @@ def _why(cells: list[CellRecord], seeds: tuple[int, ...]) -> str:
 
 
 def _values(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str, NDArray[np.float64]]:
-    """metric -> [T, n_k] over all seeds."""
-    columns = [rows(cell) for cell in cells]
-    n_k = len(facts.shots)
+    """metric -> [T, n_k] over all slices of tasks; a task that was drawn several times is the mean over its draws."""
+    n_k, slices = len(facts.shots), _slices(facts, cells)
+    columns = [[rows(cell) for cell in draws] for draws in slices]
     return {
-        name: np.concatenate([np.asarray(one[name], dtype=np.float64).reshape(n_k, -1).T for one in columns])
-        for name in columns[0]
+        name: np.concatenate(
+            [np.mean([np.asarray(one[name], dtype=np.float64).reshape(n_k, -1).T for one in draws], 0) for draws in columns]
+        )
+        for name in columns[0][0]
         if name not in ("task", "k")
     }
+
+
+def _slices(facts: BoardFacts, cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
+    """The cells of each disjoint set of tasks: one, or its several draws."""
+    found: dict[int, list[CellRecord]] = {}
+    for cell in cells:
+        found.setdefault(cell.identity.seed_index % (facts.n_seeds // facts.draws), []).append(cell)
+    return [found[number] for number in sorted(found)]
 
 
 def _rows(
@@ -162,7 +172,8 @@ def _rows(
 ) -> list[Row]:
     names = sorted(values)
     some = cells[names[0]]
-    seed_of_task = np.repeat([cell.identity.seed_index for cell in some], [cell.n_tasks for cell in some])
+    slices = _slices(facts, some)
+    seed_of_task = np.repeat(np.arange(len(slices)), [draws[0].n_tasks for draws in slices])
     bootstrap = Bootstrap(seed_of_task.tolist())
     later = [i for i, k in enumerate(facts.shots) if k >= 1]
     area = {name: values[name][facts.metric][:, later].mean(1) for name in names}

@@ -156,6 +156,7 @@ def _record(
         n_seeds=board.pin(made.dataset).seeds,
         synthetic=made.synthetic,
         terms=source(made.dataset).terms,
+        draws=board.draws,
         **_published(board, made.dataset),
     )
     names = [*found.columns, *found.whole] if found else []
