@@ -150,7 +150,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise UsageError(f"tuning needs the package '{error.name}'; get it with `pip install 'coldstart-bench[tune]'`") from None
     if arguments.trials < 1 or not arguments.seconds > 0:
-        raise UsageError(f"a budget of {arguments.trials} trials and {arguments.seconds:g} s; wanted 1 trial or more, and some time")
+        raise UsageError(f"a budget of {arguments.trials} trials and {arguments.seconds:g} seconds; wanted 1 trial or more, and some time")
     return tune(
         Request(
             methods=tuple(arguments.method),

@@ -75,7 +75,8 @@ def make(
     check_boards(chosen)
     check_datasets(list(chosen.values()), dataset_names)
     rows = {name: entries if entries is not None else rows_of(board) for name, board in chosen.items()}
-    known = methods.table() if tuned_folders else {}
+    every = {entry.name: entry.target for own in rows.values() for entry in own}
+    as_named = {name for name, target in every.items() if name in (*methods.table(), target)}  # no field was set by hand
     cells: list[Cell] = []
     absent: dict[str, list[str]] = {}
     for name, board in chosen.items():
@@ -88,7 +89,7 @@ def make(
             for seed_index in seeds:
                 references = [Entry(reference, HARNESS_TARGET) for reference in REFERENCES]
                 for plain in [*references, *rows[name]]:
-                    entry = tuned.apply(plain, board, dataset, seed_index, prints, tuned_folders) if plain.name in known else plain
+                    entry = tuned.apply(plain, board, dataset, seed_index, prints, tuned_folders) if plain.name in as_named else plain
                     identity = _identity(board, dataset, seed_index, prints[seed_index], entry, device)
                     cells.append(Cell(name, identity, entry, data_dir))
     if dataset_names and absent:

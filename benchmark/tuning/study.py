@@ -74,7 +74,7 @@ class Study:
             most = self._budget.trials if self._space else 1  # with nothing to search the default is all there is
             if len(given) >= most or left <= 0:
                 return None
-            if not self._trials():
+            if not self._study.get_trials(deepcopy=False):
                 self._study.enqueue_trial(self._defaults)
             number = len(given)
             self._study.sampler = optuna.samplers.TPESampler(
@@ -125,14 +125,21 @@ class Study:
         return [str(t.user_attrs["reason"]) for t in self._trials() if "reason" in t.user_attrs]
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        """Those that count."""
+        return [t for t in self._study.get_trials(deepcopy=False) if "abandoned" not in t.user_attrs]
 
     def _reap(self) -> None:
-        """A trial whose process is gone is no trial: it is given out again, under another number."""
-        for trial in self._trials():
+        """A trial whose process is gone is no trial: it is given out again, under another number.
+
+        It ends as failed, since the estimator looks at every other end, and is marked, so that it does not count.
+        """
+        for trial in self._study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING and not _is_alive(trial.user_attrs.get("owner", "")):
-                self._study.tell(trial.number, state=TrialState.PRUNED)
-                self._study.enqueue_trial(trial.params)
+                optuna.Trial(self._study, trial._trial_id).set_user_attr("abandoned", True)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                wanted = trial.system_attrs.get("fixed_params", {}) | trial.params
+                if wanted.keys() == self._space.keys():  # killed before all were drawn, it is simply drawn again
+                    self._study.enqueue_trial(wanted)
 
 
 def _seconds(trial: FrozenTrial) -> float:

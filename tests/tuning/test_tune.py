@@ -1,0 +1,257 @@
+"""`tune` as a user types it: one budget for all, nothing lost, nothing seen that is tested, and `run` takes what it found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from benchmark.data import store
+from benchmark.protocol import boards, tracks
+from benchmark.records.store import CellStore
+from benchmark.running import tuned
+from benchmark.running.methods import entry
+from benchmark.tuning.session import studies_of
+from benchmark.tuning.space import space
+from benchmark.tuning.study import Budget, Study
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = "tests.hostile.searches"
+BOARD = ("--board", "user-rating", "--dataset", "ml-latest-small")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _command(out: Path, verb: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "benchmark", verb, *arguments, *BOARD, "--out", str(out)]
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "COLDSTART_DATA"}
+    return kept | {"COLDSTART_CACHE": str(cache)}
+
+
+def _do(cache: Path, out: Path, verb: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        _command(out, verb, *arguments), cwd=ROOT, env=_environment(cache), capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def _file(out: Path, method: str) -> dict:
+    return tomllib.loads(tuned.path(out / "tuned", "user-rating", "ml-latest-small", method).read_text())
+
+
+def _trials(out: Path, method: str, seed: int = 4) -> list:
+    """Every trial that ended, as the journal has it."""
+    journal = out / "tuning" / "user-rating" / "ml-latest-small" / f"{method}-seed-{seed}.journal"
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    (study,) = optuna.get_all_study_names(storage)
+    every = optuna.load_study(study_name=study, storage=storage).trials
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
+    return [t for t in every if t.state in ended and "abandoned" not in t.user_attrs]
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """Two methods tuned without disturbance."""
+    out = tmp_path_factory.mktemp("whole")
+    done = _do(cache, out, "tune", "bias", "constant", "popularity", "--trials", "7", "--workers", "2")
+    return out, done
+
+
+def test_a_study_never_sees_whom_its_seeds_test():
+    """On a small data set every slice is tested: the seed whose test entities are searched on has a study of its own."""
+    dataset, board = store.load("ml-latest-small"), boards.load("user-rating")
+    found = studies_of("user-rating", board, "ml-latest-small", None)
+    assert sorted(seed for seeds in found.values() for seed in seeds) == [0, 1, 2, 3, 4]
+    assert found == {4: (1, 2, 3, 4), 0: (0,)}
+    for studied, seeds in found.items():
+        split = tracks.cut(board, dataset, studied)
+        seen = tracks.published_entities(split, split.validation)
+        for seed in seeds:
+            other = tracks.cut(board, dataset, seed)
+            assert not np.isin(tracks.published_entities(other, other.test), seen).any()
+
+
+@pytest.mark.data
+def test_one_study_is_enough_where_some_slices_are_never_tested(real_data):
+    assert studies_of("user-rating", boards.load("user-rating"), "ml-1m", real_data) == {2: (0, 1, 2)}
+
+
+def test_every_method_has_the_same_trials_and_the_default_is_one_of_them(whole):
+    out, _ = whole
+    for study in _file(out, "bias")["study"]:
+        assert (study["trials"], study["failed"]) == (7, 0)
+        assert study["best_score"] >= study["default_score"]
+    assert _trials(out, "bias")[0].params == space(entry("bias"))[1]
+    assert all(study["trials"] == 1 for study in _file(out, "constant")["study"]), "nothing to search is one trial"
+
+
+def test_the_table_says_what_was_gained_on_the_test_entities(whole):
+    out, done = whole
+    assert "tuned on validation entities, against default" in done.stdout
+    assert "popularity/seed-4 n/a: it predicts no rating" in done.stdout
+    page = (out / "tuning" / "user-rating" / "ml-latest-small.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("| bias"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    mine, default = CellStore(out), CellStore(out / "tuning" / "defaults")
+    areas = []
+    for root in (default, mine):
+        found = [
+            root.read(("user-rating", "ml-latest-small", "bias", seed)) or default.read(("user-rating", "ml-latest-small", "bias", seed))
+            for seed in range(5)
+        ]
+        rows = [np.asarray(CellStore.rows(root if root.read(one.key) else default, one)["mae"]).reshape(6, -1)[1:].mean(0) for one in found]
+        areas.append(np.concatenate(rows).mean())
+    assert cells[6:8] == [f"{area:.4f}" for area in areas]
+    assert cells[8] == f"{areas[1] - areas[0]:+.4f}"
+
+
+def test_run_takes_what_was_tuned_and_says_so(cache, whole):
+    out, _ = whole
+    _do(cache, out, "run", "--method", "bias")
+    studies = {seed: one for one in tuned.read(tuned.path(out / "tuned", "user-rating", "ml-latest-small", "bias")) for seed in one.seeds}
+    for seed in range(5):
+        record = CellStore(out).read(("user-rating", "ml-latest-small", "bias", seed))
+        assert record.tuning["trials"] == 7
+        assert {k: record.identity.config[k] for k in studies[seed].settings} == studies[seed].settings
+    elsewhere = out / "elsewhere"
+    _do(cache, elsewhere, "run", "--method", "bias", "--seeds", "1", "--untuned")
+    record = CellStore(elsewhere).read(("user-rating", "ml-latest-small", "bias", 0))
+    assert (record.tuning, record.identity.config) == ({}, {"partner_damping": 10.0, "entity_damping": 5.0})
+
+
+def test_a_file_of_another_split_is_refused_and_both_are_named(cache, whole, tmp_path):
+    out, _ = whole
+    file = tuned.path(out / "tuned", "user-rating", "ml-latest-small", "bias")
+    foreign = tuned.path(tmp_path / "tuned", "user-rating", "ml-latest-small", "bias")
+    foreign.parent.mkdir(parents=True)
+    pinned = boards.load("user-rating").pin("ml-latest-small").fingerprints[4]
+    foreign.write_text(file.read_text().replace(pinned, "f" * 64))
+    done = _do(cache, tmp_path, "run", "--method", "bias", code=1)
+    assert "f" * 64 in done.stderr
+    assert pinned in done.stderr
+    assert "--untuned" in done.stderr
+    foreign.write_text("study = 7")
+    assert "cannot be read" in _do(cache, tmp_path, "run", "--method", "bias", code=2).stderr
+
+
+def test_interrupted_and_started_again_is_the_same_search(cache, tmp_path):
+    arguments = (f"{HERE}:Slow", "--trials", "6", "--workers", "1", "--seeds", "1")
+    _do(cache, tmp_path / "whole", "tune", *arguments)
+    out, method = tmp_path / "cut", f"{HERE}:Slow"
+    for wait_for in (2, 4):
+        process = subprocess.Popen(_command(out, "tune", *arguments), cwd=ROOT, env=_environment(cache), stderr=subprocess.PIPE)
+        journal = out / "tuning" / "user-rating" / "ml-latest-small" / f"{method}-seed-4.journal"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and (not journal.exists() or journal.read_text().count('"op_code":6') < wait_for):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL if wait_for == 2 else signal.SIGINT)
+        process.communicate(timeout=60)
+    _do(cache, out, "tune", *arguments)
+    wanted, got = ([t.params for t in _trials(root, method)] for root in (tmp_path / "whole", out))
+    assert got == wanted
+    assert [s["settings"] for s in _file(out, method)["study"]] == [s["settings"] for s in _file(tmp_path / "whole", method)["study"]]
+
+
+def test_two_processes_share_a_study(cache, tmp_path):
+    arguments = (f"{HERE}:Slow", "--trials", "8", "--workers", "1", "--seeds", "1")
+    both = [
+        subprocess.Popen(
+            _command(tmp_path, "tune", *arguments), cwd=ROOT, env=_environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=280)
+        assert process.returncode == 0, out + err
+    for seed in (4, 0):
+        ended = _trials(tmp_path, f"{HERE}:Slow", seed)
+        assert len(ended) == 8, "exactly the trials of the budget, however many share it"
+        assert len({t.user_attrs["owner"] for t in ended}) == 2
+    assert all(study["trials"] == 8 for study in _file(tmp_path, f"{HERE}:Slow")["study"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("Raises", "ValueError: no damping of"),
+        ("Dies", "its worker ended with code 3"),
+        ("Hangs", "when the budget of its study was spent"),
+    ],
+)
+def test_a_trial_that_goes_wrong_is_recorded_and_costs_nothing_else(cache, tmp_path, kind, reason):
+    budget = ("--seconds", "3") if kind == "Hangs" else ("--trials", "3")
+    _do(cache, tmp_path, "tune", f"{HERE}:{kind}", "bias", *budget, "--workers", "2", "--seeds", "1")
+    ended = _trials(tmp_path, f"{HERE}:{kind}")
+    assert ended[0].value is not None
+    assert all(reason in t.user_attrs["reason"] for t in ended[1:])
+    study = _file(tmp_path, f"{HERE}:{kind}")["study"][0]
+    assert study["failed"] == len(ended) - 1 >= 1
+    assert study["settings"] == {}
+    assert _file(tmp_path, "bias")["study"][0]["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((f"{HERE}:Empty",), "may be searched from 10.0 to 1.0, which is an empty range"),
+        ((f"{HERE}:Logarithm",), "from 0.0 to 100.0 on a log scale, which is an empty range"),
+        ((f"{HERE}:Outside",), "its default is 500.0; widen the range"),
+        ((f"{HERE}:Choice",), "its default is 5.0; add it to the choices"),
+        ((f"{HERE}:Halves",), "is a whole number and may be searched from 0.5 to 3.5"),
+        ((), "say what to tune"),
+        (("bias", "--all"), "say what to tune"),
+        (("bias", "--trials", "0"), "a budget of 0 trials"),
+        (("bias", "--seconds", "-1"), "a budget of 20 trials and -1 seconds"),
+        (("bais",), "did you mean 'bias'"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence_and_nothing_runs(cache, tmp_path, arguments, sentence):
+    done = _do(cache, tmp_path / "out", "tune", *arguments, code=2)
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.data
+def test_a_board_without_validation_entities_is_one_sentence(real_data, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "tune",
+        "bias",
+        "--board",
+        "papers/surprise",
+        "--dataset",
+        "ml-100k",
+        "--out",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, "--data-dir", str(real_data)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "has no validation entities, so nothing can be tuned on it" in done.stderr
+
+
+def test_the_default_stands_where_nothing_beat_it(tmp_path):
+    distributions, defaults = space(entry("bias"))
+    study = Study(tmp_path / "one.journal", "one", distributions, defaults, Budget(3, 100.0))
+    while (trial := study.ask()) is not None:
+        study.tell(trial, 1.0 if trial.settings == defaults else 0.0, 0.1)
+    assert study.is_over()
+    found = study.found(0, "", ())
+    assert (found.settings, found.default_score, found.best_score, found.trials) == ({}, 1.0, 1.0, 3)
