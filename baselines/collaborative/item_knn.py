@@ -27,7 +27,7 @@ from torch import Tensor
 
 from baselines.nn.bias import DampedBias
 from baselines.nn.feedback import liked_share
-from baselines.nn.sparse_rows import SparseRows
+from baselines.nn.sparse_rows import SparseRows, support_times
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
 
@@ -46,27 +46,29 @@ class ItemKNN(Method):
         bias, rows = DampedBias.fit(world), world.ratings
         ranks = world.goal == "ranking"
         value = taste(rows.rating, world, self.dislike) if ranks else bias.warm_residual(world)
-        index, likeness = _neighbours(world, value, self.neighbours, self.shrink)
-        return _Learner(self, world, bias, index, likeness, liked_share(world))
+        likeness = _likeness(world, value, self.neighbours, self.shrink)
+        return _Learner(self, world, bias, likeness, likeness if ranks else likeness.abs(), liked_share(world))
 
 
-def _neighbours(world: World, value: Tensor, n: int, shrink: float) -> tuple[Tensor, Tensor]:
-    """For each partner j the n partners most like it, by the warm rows' values: indices and w_ij, both [n_partners, n]."""
+def _likeness(world: World, value: Tensor, n: int, shrink: float) -> Tensor:
+    """w_jp of each partner j (row) with the n partners p most like it, by the warm rows' values: [n_partners, n_partners], else 0.
+
+    Whole rows, since adding one up costs an eighth of scattering its n cells.
+    """
     entity = torch.unique(world.ratings.entity, return_inverse=True)[1]
     raters = SparseRows.of(world.ratings.partner, entity, world.n_partners)
     x, rated = (torch.zeros(int(entity[-1]) + 1, world.n_partners, device=world.device) for _ in range(2))
     x[entity, world.ratings.partner], rated[entity, world.ratings.partner] = value, 1.0
     norm, value = x.norm(dim=0).clamp(min=1e-6), value[raters.order]
-    n = min(n, world.n_partners - 1)
-    found = []
+    n, found = min(n, world.n_partners - 1), x.new_zeros(world.n_partners, world.n_partners)
     for start in range(0, world.n_partners, BLOCK):
         run = slice(start, start + BLOCK)
         both = raters.times(rated[:, run].contiguous()).T
         w = raters.times(x[:, run].contiguous(), value).T / (norm[run, None] * norm) * both / (both + shrink)
         w[torch.arange(len(w), device=w.device), torch.arange(start, start + len(w), device=w.device)] = 0.0
-        found.append(w.abs().topk(n, 1).indices)
-        found.append(w.gather(1, found[-1]))
-    return torch.cat(found[0::2]), torch.cat(found[1::2])
+        nearest = w.abs().topk(n, 1).indices
+        found[run].scatter_(1, nearest, w.gather(1, nearest))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,8 @@ class _Learner(Learner):
     method: ItemKNN
     world: World
     bias: DampedBias
-    index: Tensor  # [n_partners, n]
-    likeness: Tensor  # [n_partners, n]
+    likeness: Tensor  # [n_partners, n_partners]
+    size: Tensor  # |w| of `rating`: [n_partners, n_partners]
     liked: Tensor  # [n_partners]
 
     def adapt(self, support: Support) -> State:
@@ -88,17 +90,13 @@ class _Learner(Learner):
         return {"partner": support.partner, "weight": weight * support.mask, "shown": support.mask, "entity": entity}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
-        t, n = len(state["partner"]), len(self.liked)
-        index = self.index[state["partner"]].flatten(1)  # [T, K * n]
-        w = self.likeness[state["partner"]] * state["shown"][:, :, None]
-        near = torch.zeros(t, n, device=w.device)
-        near.scatter_add_(1, index, (w * state["weight"][:, :, None]).flatten(1))
+        near = support_times(state["partner"], state["weight"], self.likeness)
         if self.world.goal == "ranking":
             scores = near + self.method.prior * self.liked
         else:
-            total = torch.zeros_like(near).scatter_add_(1, index, w.abs().flatten(1))
+            total = support_times(state["partner"], state["shown"].float(), self.size)
             scores = self.bias.predict(state["entity"]) + near / (self.method.damping + total)
         return scores if partner is None else scores.gather(1, partner)
 
     def parameters(self) -> int:
-        return 2 * self.likeness.numel()
+        return int(self.likeness.count_nonzero())
