@@ -17,6 +17,7 @@ Harald Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,9 +79,9 @@ class _Learner(Learner):
         scores = self.times_b(state["partner"], state["x"]) + self.prior
         return scores if partner is None else scores.gather(1, partner)
 
+    @abstractmethod
     def times_b(self, partner: Tensor, x: Tensor) -> Tensor:
         """xB: [T, n_partners]."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,6 +101,8 @@ def _facts(table: Table) -> list[str]:
         )
     elif table.trivial:
         lines.append(f"`beats trivial`: significantly better than each of {', '.join(table.trivial)}.")
+    if any(row.trials for row in table.rows):
+        lines.append("`trials`: how many configurations were tried on validation entities; a dash stands for a row with its defaults.")
     return lines
 
 
@@ -108,7 +110,11 @@ def _grid(table: Table, form: str) -> str:
     """The primary metric: a column a k, the area with its interval."""
     facts = table.facts
     heads = ["rank", "method", *(f"k={k_label(k)}" for k in facts.shots), "area", "95%", "seeds ±", "gain", "beats trivial"]
-    rows = [_line(row, facts, form) for row in [*table.rows, *table.references] if row.curves]
+    shown = [row for row in [*table.rows, *table.references] if row.curves]
+    rows = [_line(row, facts, form) for row in shown]
+    if any(row.trials for row in shown):
+        heads.append("trials")
+        rows = [[*line, "-".join(map(str, row.trials)) or DASH] for line, row in zip(rows, shown, strict=True)]
     return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 2)) if rows else ""
 
 

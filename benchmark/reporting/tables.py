@@ -31,6 +31,7 @@ class Row:
     gain: float | None = None  # (area - chance) / (oracle - chance)
     rank: tuple[int, int] | None = None
     beats_trivial: bool | None = None  # None: not asked, e.g. of a trivial row
+    trials: tuple[int, ...] = ()  # of the searches that chose its settings, where it was tuned
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,11 @@ def _values(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str,
     """metric -> [T, n_k] over all slices of tasks; a task that was drawn several times is the mean over its draws."""
     n_k, slices = len(facts.shots), _slices(facts, cells)
     columns = [[rows(cell) for cell in draws] for draws in slices]
-    return {
-        name: np.concatenate(
-            [np.mean([np.asarray(one[name], dtype=np.float64).reshape(n_k, -1).T for one in draws], 0) for draws in columns]
-        )
-        for name in columns[0][0]
-        if name not in ("task", "k")
-    }
+    found = {}
+    for name in columns[0][0].keys() - {"task", "k"}:
+        by_slice = [[np.asarray(one[name], dtype=np.float64).reshape(n_k, -1).T for one in draws] for draws in columns]
+        found[name] = np.concatenate([draws[0] if len(draws) == 1 else np.mean(draws, 0) for draws in by_slice])
+    return dict(sorted(found.items()))
 
 
 def _slices(facts: BoardFacts, cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
@@ -198,6 +197,7 @@ def _rows(
                 seed_spread=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 and name in contest else float("nan"),
                 gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,
                 rank=order.rank(at) if ranked and order is not None and at is not None else None,
+                trials=tuple(sorted({int(cell.tuning["trials"]) for cell in cells[name] if cell.tuning})),
                 beats_trivial=all(order.better[at, contest.index(t)] for t in trivial) if asked and order else None,
             )
         )

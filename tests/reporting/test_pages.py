@@ -142,3 +142,39 @@ def test_names_are_shown_harmlessly(name):
     shown = plain(name)
     assert not set("|`<>\n\x1b") & set(shown)
     assert "](" not in shown
+
+
+def test_a_task_that_is_drawn_several_times_counts_once_by_its_mean():
+    """Four seeds, two draws of two slices: seeds 0 and 2 ask the same tasks, and so do 1 and 3."""
+    facts = FACTS.model_copy(update={"n_seeds": 4, "draws": 2})
+    cells = [record(method, seed, TASKS).model_copy(update={"board": facts}) for method in ("bias", "maml", "oracle") for seed in range(4)]
+    (table,) = tables(cells, _rows)
+    assert table.n_tasks == 2 * TASKS
+    assert "120 test tasks, each drawn 2 times over 4 seeds" in text(table)
+    bias = next(row for row in table.rows if row.method == "bias")
+    drawn = [np.asarray(_rows(record("bias", seed, TASKS))["mae"]).reshape(3, TASKS)[1:].mean(0) for seed in range(4)]
+    once = np.concatenate([(drawn[0] + drawn[2]) / 2, (drawn[1] + drawn[3]) / 2])
+    assert bias.area["mae"].mean == pytest.approx(once.mean())
+    width = bias.area["mae"].high - bias.area["mae"].low
+    assert width == pytest.approx(2 * 1.96 * once.std() / len(once) ** 0.5, rel=0.15), "as wide as for so many tasks, not for twice as many"
+
+
+def test_what_a_paper_says_stands_beside_what_was_reached():
+    facts = FACTS.model_copy(update={"published": {"bias": {"mae": 0.732}, "gone": {"mae": 0.5}}, "called": {"bias": "Baseline|"}})
+    (table,) = tables([one.model_copy(update={"board": facts}) for one in _records()], _rows)
+    area = next(row for row in table.rows if row.method == "bias").area["mae"].mean
+    shown = next(line for line in page([table]).splitlines() if "Baseline" in line)
+    assert "0.7320" in shown
+    assert f"{area - 0.732:+.4f}" in shown
+    assert shown.count("|") == 7, "a bar in a name does not break the table"
+    assert "0.5000" in page([table])
+    assert "published" not in page(tables(_records(), _rows))
+
+
+def test_a_row_that_was_tuned_says_in_how_many_trials():
+    tuned = [one.model_copy(update={"tuning": {"trials": 20}}) if one.identity.method == "maml" else one for one in _records()]
+    (table,) = tables(tuned, _rows)
+    lines = page([table]).splitlines()
+    assert next(line for line in lines if "maml" in line).rstrip(" |").endswith("20")
+    assert next(line for line in lines if "| item" in line).rstrip(" |").endswith("\u2014")
+    assert any("a dash stands for a row with its defaults" in line for line in lines)
