@@ -13,7 +13,7 @@ from benchmark.records.schema import BoardFacts, CellRecord
 from benchmark.reporting.statistics import Bootstrap, Interval, compare
 
 REFERENCES = ("chance", "oracle")
-TRIVIAL = ("popularity", "item_mean", "bias", "item_knn")  # where applicable: a row that is n/a is not asked for
+TRIVIAL = ("popularity", "item_mean", "bias", "content_ridge", "item_knn")  # where applicable: a row that is n/a is not asked for
 NO_TABLE, LOW_POWER = 30, 100  # test tasks over all seeds
 
 Rows = Callable[[CellRecord], dict[str, list[float]]]
