@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark.errors import ProtocolError, UsageError
 from benchmark.protocol.boards import Board, boards_folder
+from benchmark.running import methods
 from benchmark.running.methods import Entry
 
 FOLDER = "tuned"
@@ -74,4 +75,9 @@ def apply(entry: Entry, board: Board, dataset: str, seed_index: int, prints: Seq
             f"{study.seed_index}, is {here}; tune again, remove the file, or run with --untuned"
         )
     told = {name: getattr(study, name) for name in ("seed_index", "trials", "failed", "seconds", "default_score", "best_score")}
-    return replace(entry, settings={**entry.settings, **study.settings}, tuning=told)
+    chosen = replace(entry, settings={**entry.settings, **study.settings}, tuning=told)
+    try:
+        methods.build(chosen)
+    except UsageError as error:
+        raise UsageError(f"tuned file '{file}': {error}; tune again, remove the file, or run with --untuned") from None
+    return chosen

@@ -145,6 +145,8 @@ def test_a_file_of_another_split_is_refused_and_both_are_named(cache, whole, tmp
     assert "f" * 64 in done.stderr
     assert pinned in done.stderr
     assert "--untuned" in done.stderr
+    foreign.write_text(file.read_text().replace("[study.settings]", "[study.settings]\ndampness = 3.0"))
+    assert "no field is called 'dampness'" in _do(cache, tmp_path, "run", "--method", "bias", code=2).stderr
     foreign.write_text("study = 7")
     assert "cannot be read" in _do(cache, tmp_path, "run", "--method", "bias", code=2).stderr
 
