@@ -23,10 +23,11 @@ MAY = {
     "records": {"errors", "files"},
     "reporting": {"errors", "files", "protocol.boards", "records"},
     "running": {"contract", "data", "errors", "evaluation", "protocol", "records", "reporting"},
+    "tuning": {"contract", "data", "errors", "evaluation", "files", "protocol", "records", "reporting", "running"},
     "trust": {"contract"},
     "listing": {"data", "protocol.boards", "running.methods"},
     "notebook": {"data", "errors", "protocol", "records", "reporting", "running"},
-    "cli": {"data.store", "errors", "listing", "reporting", "running", "__init__"},
+    "cli": {"data.store", "errors", "listing", "reporting", "running", "tuning", "__init__"},
 }
 OUTSIDE = {
     "contract": {"torch"},

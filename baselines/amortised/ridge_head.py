@@ -7,7 +7,7 @@ Each entity's head is the ridge solution on its support, around a learned prior 
 X [K, width] holds the embeddings of the support, y its labels: scale a(r) + shift with a(r) on a line
 from 1 - dislike to 1 (`ranking`; scale, shift and dislike learned), or the residual over the damped
 bias model (`rating`). Embeddings, u_0 and damping are trained through the solver, by a softmax over
-the catalogue or by squared error. The system solved is K x K (Woodbury), whatever the width. At zero
+the catalogue or by squared error. The system solved is K x K (Woodbury) where that is the smaller one. At zero
 shots u_e = u_0.
 
 Luca Bertinetto, Joao Henriques, Philip Torr and Andrea Vedaldi (2019), Meta-Learning with
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.ridge import ridge
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
 from benchmark.contract import Learner, Method, Support, World, searched
@@ -68,15 +69,7 @@ class _Model(VectorModel):
 
 
 def encode(model: _Model, z: Tensor, support: Support, prior: Tensor, numbers: Tensor) -> Tensor:
-    """u_e, [T, width], by one K x K solve a task."""
+    """u_e, [T, width], by one solve a task."""
     log_damping, scale, shift, dislike = numbers
     y = scale * taste(support.rating, model.world, dislike) + shift if model.world.goal == "ranking" else model.left(support)
-    return solve(z[support.partner] * support.mask[:, :, None], y * support.mask, prior, log_damping.exp())
-
-
-def solve(x: Tensor, y: Tensor, prior: Tensor, damping: Tensor) -> Tensor:
-    """argmin_u |x u - y|^2 + damping |u - prior|^2 of each task: x [T, K, d], zeros where masked, y [T, K]."""
-    eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    wrong = y - x @ prior
-    weight = torch.linalg.solve_ex(x @ x.mT + damping * eye, wrong[:, :, None]).result
-    return prior + (x.mT @ weight).squeeze(2)
+    return ridge(z[support.partner] * support.mask[:, :, None], y * support.mask, prior, log_damping.exp())

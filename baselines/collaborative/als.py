@@ -24,11 +24,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.nn.alternating import Side, fold_in
 from baselines.nn.bias import DampedBias
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
-
-CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class ALS(Method):
         generator = torch.Generator().manual_seed(seed)
         v = (torch.randn(world.n_partners, self.factors, generator=generator) * 0.1).to(world.device)
         target = taste(rows.rating, world, self.dislike) if ranks else bias.warm_residual(world)
-        by_entity = _Side(rows.entity, rows.partner, target, world.n_entities)
-        by_partner = _Side(rows.partner, rows.entity, target, world.n_partners)
+        by_entity = Side(rows.entity, rows.partner, target, world.n_entities)
+        by_partner = Side(rows.partner, rows.entity, target, world.n_partners)
         damping = self.ranking_damping if ranks else self.damping
         unobserved = self.unobserved if ranks else 0.0
         for _ in range(self.rounds):
@@ -55,42 +54,6 @@ class ALS(Method):
         liked = rows.partner[rows.rating >= world.relevant_from]
         share = torch.bincount(liked, minlength=world.n_partners).float() / rows.entity.unique().numel()
         return _Learner(self, world, v, v.T @ v, damping, unobserved, bias, self.prior * share)
-
-
-class _Side:
-    """Rows grouped by one side, in batches of similar length, so that padding stays small."""
-
-    def __init__(self, group: Tensor, other: Tensor, target: Tensor, n: int) -> None:
-        order = torch.argsort(group, stable=True)
-        self._other, self._target = other[order], target[order]
-        self._rows = torch.bincount(group, minlength=n)
-        self._start = self._rows.cumsum(0) - self._rows
-        self._by_length = torch.argsort(self._rows, stable=True)
-        self._n = n
-
-    def solve(self, v: Tensor, damping: float, unobserved: float) -> Tensor:
-        """The ridge solution of every id of this side, given the other side's factors."""
-        u = v.new_zeros(self._n, v.shape[1])
-        gram = v.T @ v
-        at = self._n
-        while at > 0:
-            longest = int(self._rows[self._by_length[at - 1]])
-            size = max(1, CELLS_AT_ONCE // max(1, longest * v.shape[1]))
-            run = self._by_length[max(0, at - size) : at]
-            place = torch.arange(longest, device=v.device)
-            mask = place < self._rows[run, None]
-            row = (self._start[run, None] + place) * mask
-            u[run] = fold_in(v[self._other[row]] * mask[:, :, None], self._target[row] * mask, gram, damping, unobserved)
-            at -= size
-        return u
-
-
-def fold_in(seen: Tensor, target: Tensor, gram: Tensor, damping: float, unobserved: float) -> Tensor:
-    """u [T, d] of the partners seen [T, K, d] (zeros where masked) and their targets [T, K]."""
-    eye = torch.eye(gram.shape[0], device=gram.device)
-    normal = unobserved * gram + (1 - unobserved) * (seen.mT @ seen) + damping * eye
-    right = seen.mT @ target[:, :, None]
-    return torch.linalg.solve_ex(normal, right).result.squeeze(2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,7 @@
 
 Partners of domain 0 are the target's, all others the source's. Factors by alternating least squares on
 y (a(r) at `ranking`, where a pair without a row counts as 0 with weight w; the residual over the damped
-bias model at `rating`, where it counts nothing):
-
-    u_e = (w V'V + (1 - w) V_e'V_e + damping I)^-1 V_e' y_e,    v_p likewise
-
-Yifan Hu, Yehuda Koren and Chris Volinsky (2008), Collaborative Filtering for Implicit Feedback Datasets.
+bias model at `rating`, where it counts nothing; `baselines.nn.alternating`).
 """
 
 from __future__ import annotations
@@ -16,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.nn.alternating import Side, fold_in
 from baselines.nn.bias import DampedBias
 from baselines.nn.taste import taste
 from benchmark.contract import Ratings, Support, World
 from benchmark.protocol.tasks import Episode, Histories, TaskSampler
 
-CELLS_AT_ONCE = 8_000_000  # numbers gathered for one batch of normal equations
 ROUNDS = 8
 
 
@@ -53,16 +49,10 @@ def one_domain_only(world: World) -> str | None:
     return None if bool((world.partner_domain > 0).any()) else "there is one domain only"
 
 
-def liking(rating: Tensor, world: World, dislike: float) -> Tensor:
-    """a(r), which is 1 where feedback is implicit: a scale of one rating."""
-    low, high = world.rating_range
-    return taste(rating, world, dislike) if high > low else torch.ones_like(rating)
-
-
 def signal(world: World, bias: DampedBias, support: Support, dislike: float) -> Tensor:
     """y of the support's rows, 0 where masked: [T, K]."""
     if world.goal == "ranking":
-        return liking(support.rating, world, dislike) * support.mask
+        return taste(support.rating, world, dislike) * support.mask
     return (bias.residual(support) - bias.entity(support)) * support.mask
 
 
@@ -71,7 +61,7 @@ def two_domains(
 ) -> tuple[Domain, Domain]:
     """The source and the target, factorised apart."""
     rows, ranks = world.ratings, world.goal == "ranking"
-    y = liking(rows.rating, world, dislike) if ranks else bias.warm_residual(world)
+    y = taste(rows.rating, world, dislike) if ranks else bias.warm_residual(world)
     found = []
     for luck, inside in enumerate((world.partner_domain > 0, world.partner_domain == 0)):
         chosen = inside[rows.partner]
@@ -119,36 +109,3 @@ class BothSampler(TaskSampler):
         start = (torch.rand(len(entity), 1, generator=self._generator, device=entity.device) * rows).long()
         row, mask = histories.offset[entity, None] + (start + place) % rows, place < rows
         return histories.partner[row] * mask, histories.rating[row] * mask, mask
-
-
-class Side:
-    """Rows grouped by one side, in batches of similar length, so that padding stays small."""
-
-    def __init__(self, group: Tensor, other: Tensor, y: Tensor, n: int) -> None:
-        order = torch.argsort(group, stable=True)
-        self._other, self._y = other[order], y[order]
-        self._rows = torch.bincount(group, minlength=n)
-        self._start = self._rows.cumsum(0) - self._rows
-        self._by_length = torch.argsort(self._rows, stable=True)
-
-    def solve(self, v: Tensor, damping: float, unobserved: float) -> Tensor:
-        """The ridge solution of every id of this side, given the other side's factors; 0 without a row."""
-        u, gram, at = v.new_zeros(len(self._rows), v.shape[1]), v.T @ v, len(self._rows)
-        while at > 0:
-            longest = int(self._rows[self._by_length[at - 1]])
-            if longest == 0:
-                break
-            run = self._by_length[max(0, at - max(1, CELLS_AT_ONCE // (longest * v.shape[1]))) : at]
-            place = torch.arange(longest, device=v.device)
-            mask = place < self._rows[run, None]
-            row = (self._start[run, None] + place) * mask
-            u[run] = fold_in(v[self._other[row]] * mask[:, :, None], self._y[row] * mask, gram, damping, unobserved)
-            at -= len(run)
-        return u
-
-
-def fold_in(seen: Tensor, y: Tensor, gram: Tensor, damping: float, unobserved: float) -> Tensor:
-    """u [T, d] of the partners seen [T, K, d] (zeros where masked) and their y [T, K]."""
-    eye = torch.eye(len(gram), device=gram.device)
-    normal = unobserved * gram + (1 - unobserved) * (seen.mT @ seen) + damping * eye
-    return torch.linalg.solve_ex(normal, seen.mT @ y[:, :, None]).result.squeeze(2)

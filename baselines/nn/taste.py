@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
@@ -11,9 +12,12 @@ from benchmark.contract import Support, World
 def taste(rating: Tensor, world: World, dislike: float | Tensor) -> Tensor:
     """a(r): 1 for the highest rating, falling in a line to 1 - dislike for the lowest.
 
-    For methods that rank: to have rated at all is a sign of liking its kind.
+    For methods that rank: to have rated at all is a sign of liking its kind. Where feedback is implicit,
+    a scale of one rating, it is 1.
     """
     low, high = world.rating_range
+    if low == high:
+        return torch.ones_like(rating)
     return 1 - dislike * (high - rating) / (high - low)
 
 

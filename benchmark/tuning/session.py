@@ -7,12 +7,7 @@ small data set, whose slices are all tested), that seed gets a study of its own.
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection, wait
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +17,17 @@ import tomli_w
 from benchmark.data import store as data
 from benchmark.data.catalogue import source
 from benchmark.errors import UsageError
-from benchmark.evaluation.evaluate import validator
 from benchmark.files import write_atomic
 from benchmark.protocol import boards
 from benchmark.protocol.boards import Board
 from benchmark.protocol.tracks import published_entities
-from benchmark.running import methods, plan, tuned
-from benchmark.running.executors.workers import Worker, how_it_ended, spawn
-from benchmark.running.methods import Entry
-from benchmark.running.run import reset_process, seed_everything, split
+from benchmark.running import plan, tuned
+from benchmark.running.run import split
 from benchmark.running.tuned import Study as Found
 from benchmark.tuning.compare import compare
 from benchmark.tuning.space import space
-from benchmark.tuning.study import Budget, Study, Trial
-
-GRACE_SECONDS = 5.0  # over the budget, before a trial counts as hanging
-POLL_SECONDS = 2.0
+from benchmark.tuning.study import Budget, Study
+from benchmark.tuning.trials import Search, run_all
 
 
 @dataclass(frozen=True)
@@ -55,47 +45,17 @@ class Request:
     seeds: int | None = None  # how many of a board's seeds the comparison on test entities runs
 
 
-@dataclass(frozen=True)
-class Search:
-    """A method on one split of a board."""
-
-    board: str  # name or path
-    dataset: str
-    entry: Entry
-    seed_index: int
-    seeds: tuple[int, ...]  # whose test entities this study does not see
-    data_dir: Path | None
-    device: str
-
-    @property
-    def label(self) -> str:
-        return f"{boards.load(self.board).name}/{self.dataset}/{self.entry.name}/seed-{self.seed_index}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One trial, as a worker gets it."""
-
-    search: Search
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Answer:
-    score: float | None
-    seconds: float
-    reason: str = ""
-    unsupported: bool = False
-
-
 def tune(request: Request) -> int:
     """Searches, writes the tuned files and prints tuned against default; returns the exit code."""
     plan.checked_device(request.device)
     searches = _searches(request)
     for one in searches:
         space(one.entry)  # an empty range is said before anything runs
-    workers = request.workers or (1 if request.device == "cuda" else len(os.sched_getaffinity(0)))
-    na = _run_all(searches, request, plan.checked_count("--workers", workers))
+    workers = 1 if request.device == "cuda" else len(os.sched_getaffinity(0))
+    if request.workers is not None:
+        workers = plan.checked_count("--workers", request.workers)
+    studies = [(one, _study(one, request)) for one in searches]
+    na = run_all(studies, workers, request.device)
     done = [one for one in searches if one.label not in na]
     for one in done:
         _write(one, request)
@@ -130,104 +90,21 @@ def _searches(request: Request) -> list[Search]:
 def studies_of(name: str, board: Board, dataset: str, data_dir: Path | None) -> dict[int, tuple[int, ...]]:
     """seed whose validation entities are searched on -> seeds that never test one of them.
 
-    The last seed's study serves every seed but the one that tests its validation slice, if there is one.
+    The last seed's study serves every seed but those that test its validation slice; where there are such,
+    the first of them has a study that serves it and what is left.
     """
     every = plan.seed_indices(board, dataset, None)
-    last = split(name, dataset, every[-1], data_dir, "cpu")
-    if not len(last.validation):
+    splits = {seed: split(name, dataset, seed, data_dir, "cpu") for seed in every}
+    if not len(splits[every[-1]].validation):
         raise UsageError(f"board '{board.name}' on '{dataset}' has no validation entities, so nothing can be tuned on it")
-    seen = published_entities(last, last.validation)
-    tests = {s: split(name, dataset, s, data_dir, "cpu") for s in every}
-    touched = [s for s, one in tests.items() if np.isin(published_entities(one, one.test), seen).any()]
-    clean = tuple(s for s in every if s not in touched)
-    found = {every[-1]: clean}
-    for seed in touched:  # its own validation entities are not its test entities
-        found[seed] = (seed,)
+    tested = {seed: published_entities(one, one.test) for seed, one in splits.items()}
+    left, found, studied = list(every), {}, every[-1]
+    while left:
+        seen = published_entities(splits[studied], splits[studied].validation)
+        found[studied] = tuple(seed for seed in left if not np.isin(tested[seed], seen).any())
+        left = [seed for seed in left if seed not in found[studied]]
+        studied = left[0] if left else studied
     return found
-
-
-def run_trial(job: Job) -> Answer:
-    """Fits a method with the trial's settings and scores it on the validation entities; in a worker."""
-    search, started = job.search, time.perf_counter()
-    try:
-        reset_process(search.device)
-        made = split(search.board, search.dataset, search.seed_index, search.data_dir, search.device)
-        seed_everything(made.seed)
-        method = methods.build(replace(search.entry, settings={**search.entry.settings, **job.settings}))
-        reason = method.unsupported(made.world.clone())
-        if reason is not None:
-            return Answer(None, 0.0, reason, unsupported=True)
-        started, validate = time.perf_counter(), validator(made)
-        score = validate(method.fit(made.world.clone(), made.seed, validate))
-        return Answer(score, round(time.perf_counter() - started, 3))
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Answer(None, round(time.perf_counter() - started, 3), reason)
-
-
-@dataclass
-class _Busy:
-    worker: Worker
-    search: Search
-    study: Study
-    trial: Trial
-    since: float
-
-    @property
-    def until(self) -> float:
-        return self.since + self.trial.seconds_left + GRACE_SECONDS
-
-
-def _run_all(searches: Sequence[Search], request: Request, workers: int) -> dict[str, str]:
-    """Runs every study to its end; returns label -> reason of those that are n/a."""
-    waiting = deque((one, _study(one, request)) for one in searches)
-    busy: dict[Connection, _Busy] = {}
-    idle = [spawn(run_trial, request.device) for _ in range(min(workers, len(waiting)))]
-    na: dict[str, str] = {}
-    ended, total = 0, len(waiting)
-    try:
-        while waiting or busy:
-            while idle and waiting:
-                search, study = waiting.popleft()
-                trial = study.ask()
-                if trial is not None:
-                    worker = idle.pop()
-                    worker.pipe.send(Job(search, trial.settings))
-                    busy[worker.pipe] = _Busy(worker, search, study, trial, time.monotonic())
-                elif study.is_over():
-                    ended += 1
-                    _say(f"[{ended}/{total}] {search.label}: {_summary(study.found(search.seed_index, '', search.seeds))}")
-                else:  # the rest of it is another process's; look again later
-                    waiting.append((search, study))
-                    time.sleep(POLL_SECONDS if not busy else 0)
-                    break
-            for pipe in wait(list(busy), timeout=POLL_SECONDS):
-                assert isinstance(pipe, Connection)
-                one = busy.pop(pipe)
-                try:
-                    answer = pipe.recv()
-                    idle.append(one.worker)
-                except (EOFError, OSError):
-                    answer = Answer(None, time.monotonic() - one.since, f"its worker {how_it_ended(one.worker.process)}")
-                    idle.append(spawn(run_trial, request.device))
-                if answer.unsupported:
-                    na[one.search.label] = answer.reason
-                    ended += 1
-                else:
-                    waiting.appendleft((one.search, one.study))
-                one.study.tell(one.trial, answer.score, answer.seconds, answer.reason)
-            for pipe, one in list(busy.items()):
-                if time.monotonic() > one.until:
-                    one.worker.stop()
-                    del busy[pipe]
-                    spent = time.monotonic() - one.since
-                    one.study.tell(one.trial, None, spent, f"stopped after {spent:.0f} s, when the budget of its study was spent")
-                    waiting.appendleft((one.search, one.study))
-                    idle.append(spawn(run_trial, request.device))
-    finally:
-        for worker in [*idle, *(one.worker for one in busy.values())]:
-            worker.stop()
-    return na
 
 
 def _study(search: Search, request: Request) -> Study:
@@ -265,14 +142,3 @@ def _write(search: Search, request: Request) -> None:
 
 def _as_toml(study: Found) -> dict[str, Any]:
     return {name: value for name, value in asdict(study).items() if value is not None}
-
-
-def _summary(found: Found) -> str:
-    if found.best_score is None:
-        return f"no trial of {found.trials} ended well"
-    default = "failed" if found.default_score is None else f"{found.default_score:.4f}"
-    return f"default {default}, best {found.best_score:.4f} of {found.trials} trials ({found.failed} failed) in {found.seconds:.0f} s"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

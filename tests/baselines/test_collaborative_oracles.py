@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from baselines.nn.alternating import Side
 from benchmark.contract import Features, Learner, Ratings, Support, World
 from benchmark.data import store
 from benchmark.evaluation import metrics
@@ -186,13 +187,12 @@ def test_the_fold_in_of_a_warm_history_is_the_exact_half_step_of_ials(fold):
 
 @pytest.mark.parametrize("goal", ["ranking", "rating"])
 def test_the_fold_in_of_a_warm_history_is_the_half_step_of_als(fold, goal):
-    from baselines.collaborative import als
 
     world = fold(goal).world
     learner = fitted("als:ALS", world, rounds=3)
     rows, ranks = world.ratings, goal == "ranking"
     target = torch.from_numpy(values(world).data).float() if ranks else learner.bias.warm_residual(world)
-    side = als._Side(rows.entity, rows.partner, target, world.n_entities)
+    side = Side(rows.entity, rows.partner, target, world.n_entities)
     u = side.solve(learner.factors, learner.damping, learner.unobserved)
     torch.testing.assert_close(learner.adapt(histories(world))["u"], u, rtol=1e-3, atol=1e-3)
 

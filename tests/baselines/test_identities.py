@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.amortised.ridge_head import solve
-from baselines.collaborative.als import ALS, _Side
+from baselines.collaborative.als import ALS
 from baselines.metric.prototypical_network import Space, prototypes
+from baselines.nn.alternating import Side
 from baselines.nn.bias import DampedBias
+from baselines.nn.ridge import ridge
 from baselines.nn.taste import taste
 from benchmark.contract import Support
 
@@ -33,12 +34,12 @@ def test_the_ridge_head_is_the_ridge_solution():
     x, y = torch.randn(2, 5, 3, generator=luck, dtype=torch.float64), torch.randn(2, 5, generator=luck, dtype=torch.float64)
     x[1, 3:], y[1, 3:] = 0.0, 0.0  # masked rows
     prior, damping = torch.randn(3, generator=luck, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
-    got = solve(x, y, prior, damping)
+    got = ridge(x, y, prior, damping)
     for t, rows in ((0, 5), (1, 3)):
         design, left = x[t, :rows].numpy(), (y[t, :rows] - x[t, :rows] @ prior).numpy()
         wanted = prior.numpy() + np.linalg.solve(design.T @ design + 0.7 * np.eye(3), design.T @ left)
         np.testing.assert_allclose(got[t].numpy(), wanted, rtol=1e-10)
-    nothing = solve(x * 0, y * 0, prior, damping)
+    nothing = ridge(x * 0, y * 0, prior, damping)
     torch.testing.assert_close(nothing, prior.expand(2, -1))
 
 
@@ -64,7 +65,7 @@ def test_als_folds_warm_entities_back_to_what_it_fitted(oracle, goal):
     learner = ALS(rounds=5).fit(world, 0, lambda _: 0.0)
     rows = world.ratings
     target = taste(rows.rating, world, ALS().dislike) if goal == "ranking" else learner.bias.warm_residual(world)
-    fitted = _Side(rows.entity, rows.partner, target, world.n_entities).solve(learner.factors, learner.damping, learner.unobserved)
+    fitted = Side(rows.entity, rows.partner, target, world.n_entities).solve(learner.factors, learner.damping, learner.unobserved)
     for entity in rows.entity.unique()[:5].tolist():
         mine = rows.entity == entity
         partner, rating = rows.partner[mine][None], rows.rating[mine][None]

@@ -89,6 +89,9 @@ def test_a_study_never_sees_whom_its_seeds_test():
 @pytest.mark.data
 def test_one_study_is_enough_where_some_slices_are_never_tested(real_data):
     assert studies_of("user-rating", boards.load("user-rating"), "ml-1m", real_data) == {2: (0, 1, 2)}
+    # Five draws of three slices: two studies serve all of them.
+    drawn = studies_of("papers/melu", boards.load("papers/melu"), "ml-1m-melu", real_data)
+    assert drawn == {14: tuple(seed for seed in range(15) if seed % 3), 0: (0, 3, 6, 9, 12)}
 
 
 def test_every_method_has_the_same_trials_and_the_default_is_one_of_them(whole):
@@ -220,6 +223,7 @@ def test_a_trial_that_goes_wrong_is_recorded_and_costs_nothing_else(cache, tmp_p
         (("bias", "--trials", "0"), "a budget of 0 trials"),
         (("bias", "--seconds", "-1"), "a budget of 20 trials and -1 seconds"),
         (("bais",), "did you mean 'bias'"),
+        (("bias", "--workers", "0"), "--workers got 0"),
     ],
 )
 def test_a_wrong_command_is_one_sentence_and_nothing_runs(cache, tmp_path, arguments, sentence):
