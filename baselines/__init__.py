@@ -27,7 +27,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "content_knn": ("baselines.content.content_knn:ContentKNN", {}),
     "factorization_machine": ("baselines.content.factorization_machine:FM", {}),
     "two_tower": ("baselines.content.two_tower:TwoTower", {}),
-    "no_adaptation": ("baselines.transfer.fine_tune:FineTune", {"part": "none"}),
+    "no_adaptation": (
+        "baselines.transfer.fine_tune:FineTune",
+        {"part": "none", "inner_steps": 0, "inner_rate": 0.02, "rating_inner_rate": 0.005, "dislike": 0.8},
+    ),
     "fine_tune": ("baselines.transfer.fine_tune:FineTune", {"part": "all"}),
     "fine_tune_head": ("baselines.transfer.fine_tune:FineTune", {"part": "head"}),
     "fine_tune_bias": ("baselines.transfer.fine_tune:FineTune", {"part": "bias"}),

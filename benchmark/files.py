@@ -50,6 +50,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         ) from None
 
 
+def checked_folder(out: Path) -> None:
+    """Makes a folder for results; raises BenchmarkError where that cannot be, or nothing could be written into it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(f"cannot make the folder '{out}' ({error.strerror}); give another --out") from None
+    if not os.access(out, os.W_OK):
+        raise BenchmarkError(f"cannot write into '{out}'; change its rights or give another --out")
+
+
 def _sync(folder: Path) -> None:
     """Makes a rename outlive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

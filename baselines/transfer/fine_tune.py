@@ -37,8 +37,8 @@ class FineTune(GradientMethod):
     inner_steps: int = searched(5, 1, 20, log=True)
     inner_rate: float = searched(0.02, 0.002, 1.0, log=True)
     rating_inner_rate: float = searched(0.005, 0.0005, 0.2, log=True)
-    scale: float = 0.3
-    learning_rate: float = 0.005
+    scale: float = searched(0.3, 0.03, 1.0, log=True)
+    learning_rate: float = searched(0.005, 0.001, 0.05, log=True)
     patience: int = 3
 
     def __post_init__(self) -> None:

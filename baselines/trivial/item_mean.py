@@ -19,7 +19,7 @@ from benchmark.contract import Learner, Method, State, Support, World, searched
 
 @dataclass(frozen=True)
 class ItemMean(Method):
-    damping: float = searched(10.0, 1.0, 100.0, log=True)
+    damping: float = searched(10.0, 0.0, 100.0)
 
     def fit(self, world: World, seed: int, validate: Callable[[Learner], float]) -> Learner:
         rows = world.ratings

@@ -84,7 +84,7 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     seeds = tuple(sorted({record.identity.seed_index for record in records if record.status == "ok"}))
     whole = {name: cells for name, cells in by_method.items() if name not in strays and _is_whole(cells, seeds)}
     first = {record.identity.seed_index: record for record in reversed(records)}
-    n_tasks = sum(draws[0].n_tasks for draws in _slices(facts, [first[seed] for seed in seeds]))
+    n_tasks = sum(draws[0].n_tasks for draws in slices_of(facts, [first[seed] for seed in seeds]))
     absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
     absent += [Row(name, f"stale: made on another split ({print_[:12]}...); run it again") for name, print_ in sorted(strays.items())]
     trivial = tuple(name for name in TRIVIAL if name in whole)
@@ -92,7 +92,7 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     complete = len(seeds) == facts.n_seeds
     made: list[Row] = []
     if n_tasks >= NO_TABLE:
-        values = {name: _values(facts, cells, rows) for name, cells in whole.items()}
+        values = {name: values_of(facts, cells, rows) for name, cells in whole.items()}
         made = _rows(facts, values, whole, () if lacking or not complete else trivial, complete)
     ranked = [row for row in made if row.method not in REFERENCES]
     sign = -1 if facts.higher_is_better else 1
@@ -143,9 +143,9 @@ def _why(cells: list[CellRecord], seeds: tuple[int, ...]) -> str:
     return f"incomplete: {len(cells)} of {len(seeds)} seeds have run"
 
 
-def _values(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str, NDArray[np.float64]]:
+def values_of(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str, NDArray[np.float64]]:
     """metric -> [T, n_k] over all slices of tasks; a task that was drawn several times is the mean over its draws."""
-    n_k, slices = len(facts.shots), _slices(facts, cells)
+    n_k, slices = len(facts.shots), slices_of(facts, cells)
     columns = [[rows(cell) for cell in draws] for draws in slices]
     found = {}
     for name in columns[0][0].keys() - {"task", "k"}:
@@ -154,7 +154,7 @@ def _values(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str,
     return dict(sorted(found.items()))
 
 
-def _slices(facts: BoardFacts, cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
+def slices_of(facts: BoardFacts, cells: Sequence[CellRecord]) -> list[list[CellRecord]]:
     """The cells of each disjoint set of tasks: one, or its several draws."""
     found: dict[int, list[CellRecord]] = {}
     for cell in cells:
@@ -171,7 +171,7 @@ def _rows(
 ) -> list[Row]:
     names = sorted(values)
     some = cells[names[0]]
-    slices = _slices(facts, some)
+    slices = slices_of(facts, some)
     seed_of_task = np.repeat(np.arange(len(slices)), [draws[0].n_tasks for draws in slices])
     bootstrap = Bootstrap(seed_of_task.tolist())
     later = [i for i, k in enumerate(facts.shots) if k >= 1]

@@ -47,7 +47,7 @@ class Cell:
         """Whether `record` is this very cell, finished. A failed cell is tried again."""
         if record is None or record.status == "failed":
             return False
-        return record.identity == self.identity
+        return record.identity == self.identity and record.tuning == self.entry.tuning
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def make(
     rows = {name: entries if entries is not None else rows_of(board) for name, board in chosen.items()}
     every = {entry.name: entry.target for own in rows.values() for entry in own}
     as_named = {name for name, target in every.items() if name in (*methods.table(), target)}  # no field was set by hand
+    presets = {name for name, board in chosen.items() if board.rows and entries is None}  # they run as their paper had them
     cells: list[Cell] = []
     absent: dict[str, list[str]] = {}
     for name, board in chosen.items():
@@ -89,7 +90,11 @@ def make(
             for seed_index in seeds:
                 references = [Entry(reference, HARNESS_TARGET) for reference in REFERENCES]
                 for plain in [*references, *rows[name]]:
-                    entry = tuned.apply(plain, board, dataset, seed_index, prints, tuned_folders) if plain.name in as_named else plain
+                    entry = (
+                        tuned.apply(plain, board, dataset, seed_index, prints, tuned_folders)
+                        if plain.name in as_named and name not in presets
+                        else plain
+                    )
                     identity = _identity(board, dataset, seed_index, prints[seed_index], entry, device)
                     cells.append(Cell(name, identity, entry, data_dir))
     if dataset_names and absent:

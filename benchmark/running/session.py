@@ -14,6 +14,7 @@ from benchmark.data import store as data
 from benchmark.data.catalogue import source
 from benchmark.data.store import fetch_command
 from benchmark.errors import BenchmarkError, UsageError
+from benchmark.files import checked_folder
 from benchmark.protocol import boards
 from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import text
@@ -53,7 +54,7 @@ def run(request: Request) -> int:
             store.remove(cell.key)
     if refused and not todo:
         raise BenchmarkError("\n".join(refused))
-    _writable(request.out)
+    checked_folder(request.out)
     store.sweep()
     progress = Progress(len(todo), len(made.cells) - len(wanted) + len(todo), sys.stderr)
     outcomes = local.run(todo, request.out, workers, request.device)
@@ -119,15 +120,6 @@ def _workers(request: Request) -> int:
     if request.workers is not None:
         return plan.checked_count("--workers", request.workers)
     return 1 if request.device == "cuda" else len(os.sched_getaffinity(0))
-
-
-def _writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BenchmarkError(f"cannot make the folder '{out}' ({error.strerror}); give another --out") from None
-    if not os.access(out, os.W_OK):
-        raise BenchmarkError(f"cannot write into '{out}'; change its rights or give another --out")
 
 
 def _show(made: Plan, request: Request) -> None:

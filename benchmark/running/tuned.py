@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import ProtocolError, UsageError
 from benchmark.protocol.boards import Board, boards_folder
@@ -21,19 +23,21 @@ from benchmark.running.methods import Entry
 FOLDER = "tuned"
 
 
-@dataclass(frozen=True)
-class Study:
+class Study(BaseModel):
     """What one search found."""
 
-    seed_index: int  # its validation entities are this seed's
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seed_index: int = Field(ge=0)  # its validation entities are this seed's
     fingerprint: str  # of that split
     seeds: tuple[int, ...]  # who may use it
     settings: dict[str, Any]  # fields that are set; the others keep their defaults
     trials: int  # that ended, failed ones included
     failed: int
     seconds: float
-    default_score: float | None  # on the validation entities, higher is better; None where the default failed
-    best_score: float | None
+    code_sha256: str  # of the method as it was searched
+    default_score: float | None = None  # on the validation entities, higher is better; None where the default failed
+    best_score: float | None = None
 
 
 def folders(out: Path) -> list[Path]:
@@ -49,10 +53,11 @@ def read(file: Path) -> list[Study]:
     """The studies of a tuned file; a UsageError where it is none."""
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        return [Study(**{"default_score": None, "best_score": None, **one, "seeds": tuple(one["seeds"])}) for one in table["study"]]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
+        return [Study.model_validate({**one, "seeds": tuple(one["seeds"])}) for one in table["study"]]
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, KeyError, ValidationError) as error:
+        what = " ".join(str(error).split())
         raise UsageError(
-            f"tuned file '{file}' cannot be read ({type(error).__name__}: {error}); tune again, remove it, or run with --untuned"
+            f"tuned file '{file}' cannot be read ({type(error).__name__}: {what}); tune again, remove it, or run with --untuned"
         ) from None
 
 
@@ -74,7 +79,7 @@ def apply(entry: Entry, board: Board, dataset: str, seed_index: int, prints: Seq
             f"tuned file '{file}' was made on the split {study.fingerprint} and board '{board.name}' on '{dataset}', seed "
             f"{study.seed_index}, is {here}; tune again, remove the file, or run with --untuned"
         )
-    told = {name: getattr(study, name) for name in ("seed_index", "trials", "failed", "seconds", "default_score", "best_score")}
+    told = study.model_dump(exclude={"settings", "seeds"})
     chosen = replace(entry, settings={**entry.settings, **study.settings}, tuning=told)
     try:
         methods.build(chosen)

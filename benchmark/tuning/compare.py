@@ -11,9 +11,10 @@ from tabulate import tabulate
 
 from benchmark.files import write_atomic
 from benchmark.protocol import boards
-from benchmark.records.store import CellStore
+from benchmark.records.store import CellStore, Key
 from benchmark.reporting.markdown import DASH, number, plain
 from benchmark.reporting.statistics import Bootstrap, Interval
+from benchmark.reporting.tables import slices_of, values_of
 from benchmark.running import plan, tuned
 from benchmark.running.executors import local
 from benchmark.running.plan import Cell
@@ -53,7 +54,7 @@ def compare(
         rows = [_row(name, board, dataset, out, plain_cells, there, stores) for name in names]
         title = f"{board.name} on {dataset}: {board.metric}, tuned on validation entities, against default"
         texts.append(f"{title}\n\n{tabulate(rows, HEADS, tablefmt='simple', disable_numparse=True)}")
-        page = tabulate([[plain(one) for one in row] for row in rows], HEADS, tablefmt="pipe", disable_numparse=True)
+        page = tabulate([[plain(row[0]), *row[1:-1], plain(row[-1])] for row in rows], HEADS, tablefmt="pipe", disable_numparse=True)
         write_atomic(out / "tuning" / board.name / f"{dataset}.md", f"# {title}\n\n{page}\n".encode())
     lines = [f"{label} n/a: {reason}" for label, reason in na.items()]
     return "\n\n".join([*texts, *(["\n".join(lines)] if lines else [])]), bad
@@ -69,9 +70,9 @@ def _row(
     board: boards.Board,
     dataset: str,
     out: Path,
-    default: dict[tuple[str, str, str, int], Cell],
+    default: dict[Key, Cell],
     there: CellStore,
-    stores: dict[tuple[str, str, str, int], CellStore],
+    stores: dict[Key, CellStore],
 ) -> list[str]:
     studies = tuned.read(tuned.path(out / tuned.FOLDER, board.name, dataset, name))
     validation = [
@@ -81,25 +82,32 @@ def _row(
     changed = "; ".join(", ".join(f"{k}={_short(v)}" for k, v in one.settings.items()) or "nothing" for one in studies)
     effort = [str(sum(getattr(one, field) for one in studies)) for field in ("trials", "failed")]
     keys = [key for key in default if key[2] == name]
-    areas = [_area(board, key, there) for key in keys], [_area(board, key, stores[key]) for key in keys]
-    if any(area is None for side in areas for area in side):
+    before, after = (_areas(board, [(key, store) for key, store in zip(keys, side, strict=True)]) for side in _sides(keys, there, stores))
+    if before is None or after is None:
         test = [DASH] * 4
     else:
-        before, after = (np.concatenate([area for area in side if area is not None]) for side in areas)
-        seeds = np.repeat([key[3] for key in keys], [len(area) for area in areas[0] if area is not None])
-        gap = Bootstrap(seeds.tolist()).intervals((after - before)[:, None])[0]
-        test = [number(float(before.mean())), number(float(after.mean())), f"{gap.mean:+.4f}", _ends(gap)]
+        gap = Bootstrap(before[1]).intervals((after[0] - before[0])[:, None])[0]
+        test = [number(float(before[0].mean())), number(float(after[0].mean())), f"{gap.mean:+.4f}", _ends(gap)]
     return [name, *effort, f"{sum(one.seconds for one in studies):.0f}", *validation, *test, changed]
 
 
-def _area(board: boards.Board, key: tuple[str, str, str, int], store: CellStore) -> NDArray[np.float64] | None:
-    """The board's metric of each test task, its mean over k >= 1: [T]."""
-    record = store.read(key)
-    if record is None or record.status != "ok":
+def _sides(keys: Sequence[Key], there: CellStore, stores: dict[Key, CellStore]) -> tuple[list[CellStore], list[CellStore]]:
+    """The stores of the default and of the tuned cells."""
+    return [there] * len(keys), [stores[key] for key in keys]
+
+
+def _areas(board: boards.Board, cells: Sequence[tuple[Key, CellStore]]) -> tuple[NDArray[np.float64], list[int]] | None:
+    """The board's metric of each test task, its mean over k >= 1 [T], and the slice of each; None where a cell has no numbers."""
+    found = [(record, store) for key, store in cells if (record := store.read(key)) is not None and record.status == "ok"]
+    if len(found) < len(cells):
         return None
-    matrix = np.asarray(store.rows(record)[board.metric], dtype=np.float64).reshape(len(board.shots), -1)
-    found: NDArray[np.float64] = matrix[[k >= 1 for k in board.shots]].mean(0)
-    return found
+    of = {record.key: store for record, store in found}
+    records = [record for record, _ in found]
+    facts = records[0].board
+    matrix = values_of(facts, records, lambda record: of[record.key].rows(record))[board.metric]
+    slices = [draws[0].n_tasks for draws in slices_of(facts, records)]
+    later = [k >= 1 for k in board.shots]
+    return matrix[:, later].mean(1), np.repeat(np.arange(len(slices)), slices).tolist()
 
 
 def _ends(gap: Interval) -> str:

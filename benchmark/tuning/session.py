@@ -1,13 +1,16 @@
 """`tune` from end to end: studies side by side, their trials in worker processes, tuned files, a table.
 
 A study looks at the validation entities of one seed. Where they are test entities of another seed (a
-small data set, whose slices are all tested), that seed gets a study of its own.
+small data set, whose slices are all tested), that seed gets a study of its own. What trains a study's
+models is that seed's training set: entities that other seeds test are in it, as in any training set,
+and no score of theirs is ever looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import tomli_w
 from benchmark.data import store as data
 from benchmark.data.catalogue import source
 from benchmark.errors import UsageError
-from benchmark.files import write_atomic
+from benchmark.files import checked_folder, write_atomic
 from benchmark.protocol import boards
 from benchmark.protocol.boards import Board
 from benchmark.protocol.tracks import published_entities
@@ -48,6 +51,7 @@ class Request:
 def tune(request: Request) -> int:
     """Searches, writes the tuned files and prints tuned against default; returns the exit code."""
     plan.checked_device(request.device)
+    checked_folder(request.out)
     searches = _searches(request)
     for one in searches:
         space(one.entry)  # an empty range is said before anything runs
@@ -127,9 +131,9 @@ def _write(search: Search, request: Request) -> None:
     board = boards.load(search.board)
     file = tuned.path(request.out / tuned.FOLDER, board.name, search.dataset, search.entry.name)
     kept = {}
-    if file.is_file():
-        kept = {one.seed_index: one for one in tuned.read(file)}
-    kept[search.seed_index] = _study(search, request).found(search.seed_index, _print(search), search.seeds)
+    with contextlib.suppress(UsageError):  # a torn file is made again: the journals hold the truth
+        kept = {one.seed_index: one for one in (tuned.read(file) if file.is_file() else [])}
+    kept[search.seed_index] = _study(search, request).found(search.seed_index, _print(search), search.seeds, plan.code_of(search.entry))
     table = {
         "method": search.entry.name,
         "board": board.name,
@@ -141,4 +145,4 @@ def _write(search: Search, request: Request) -> None:
 
 
 def _as_toml(study: Found) -> dict[str, Any]:
-    return {name: value for name, value in asdict(study).items() if value is not None}
+    return study.model_dump(exclude_none=True)

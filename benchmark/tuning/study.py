@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from benchmark.files import write_atomic
 from benchmark.protocol.seeds import derive_seed
 from benchmark.running.tuned import Study as Found
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 RANDOM_TRIALS = 5  # before the estimator has something to go by
+ELSEWHERE_SECONDS = 60.0  # beyond its own, before a trial of another machine counts as lost
+LEAST_TRIALS = 4  # that a study's seconds suffice for, however long each takes
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Budget:
 
     trials: int
     seconds: float  # of fitting and scoring, over all trials of a study
+
+    @property
+    def seconds_a_trial(self) -> float:
+        """One that hangs leaves time for others."""
+        return self.seconds / min(self.trials, LEAST_TRIALS)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Study:
         self._name, self._space, self._defaults, self._budget = name, space, defaults, budget
         self._lock = FileLock(f"{journal}.lock")
         with self._lock:
+            _drop_torn_line(journal)
             held: Any = _Held()
             storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=held))
             self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -71,8 +81,7 @@ class Study:
             self._reap()
             given = [t for t in self._trials() if t.state in (*ENDED, TrialState.RUNNING)]
             left = self._budget.seconds - sum(_seconds(t) for t in given)
-            most = self._budget.trials if self._space else 1  # with nothing to search the default is all there is
-            if len(given) >= most or left <= 0:
+            if len(given) >= self._most or left <= 0 or self.na:
                 return None
             if not self._study.get_trials(deepcopy=False):
                 self._study.enqueue_trial(self._defaults)
@@ -82,7 +91,7 @@ class Study:
             )
             trial = self._study.ask(self._space)
             trial.set_user_attr("owner", _owner(os.getpid()))
-            return Trial(trial, dict(trial.params), left)
+            return Trial(trial, dict(trial.params), min(left, self._budget.seconds_a_trial))
 
     def tell(self, trial: Trial, score: float | None, seconds: float, reason: str = "") -> None:
         """How a trial went; no score means that it failed, for `reason`."""
@@ -92,6 +101,26 @@ class Study:
                 trial.handle.set_user_attr("reason", reason)
             self._study.tell(trial.handle, score, state=TrialState.COMPLETE if score is not None else TrialState.FAIL)
 
+    def not_applicable(self, trial: Trial, reason: str) -> None:
+        """The method cannot run in this world: there is nothing to search, and this was no trial."""
+        with self._lock:
+            trial.handle.set_user_attr("abandoned", True)
+            self._study.tell(trial.handle, state=TrialState.FAIL)
+            self._study.set_user_attr("n/a", reason)
+
+    @property
+    def na(self) -> str:
+        """Why the method cannot run in this world; empty where it can."""
+        return str(self._study.user_attrs.get("n/a", ""))
+
+    def waits_for(self) -> str:
+        """Whose trials are still running."""
+        return ", ".join(str(t.user_attrs.get("owner", "?")) for t in self._trials() if t.state == TrialState.RUNNING)
+
+    @property
+    def _most(self) -> int:
+        return self._budget.trials if self._space else 1  # with nothing to search the default is all there is
+
     def is_over(self) -> bool:
         """Whether nothing is left to run, here or in another process."""
         with self._lock:
@@ -99,20 +128,20 @@ class Study:
             states = [t.state for t in self._trials()]
             ended = sum(state in ENDED for state in states)
             spent = sum(_seconds(t) for t in self._trials()) >= self._budget.seconds
-            most = self._budget.trials if self._space else 1
-            return TrialState.RUNNING not in states and (ended >= most or (spent and ended > 0))
+            return bool(self.na) or (TrialState.RUNNING not in states and (ended >= self._most or spent))
 
-    def found(self, seed_index: int, fingerprint: str, seeds: tuple[int, ...]) -> Found:
+    def found(self, seed_index: int, fingerprint: str, seeds: tuple[int, ...], code_sha256: str) -> Found:
         """What the search came to; the default where nothing beat it."""
-        ended = [t for t in self._trials() if t.state in ENDED]
+        ended = [t for t in self._trials() if t.state in ENDED][: self._most]  # a smaller budget than last time sees its part alone
         scored = [t for t in ended if t.value is not None]
         best = max(scored, key=lambda t: (t.value, -t.number), default=None)
         params = best.params if best is not None else self._defaults
         return Found(
-            seed_index,
-            fingerprint,
-            seeds,
-            {name: value for name, value in params.items() if value != self._defaults[name]},
+            seed_index=seed_index,
+            fingerprint=fingerprint,
+            seeds=seeds,
+            code_sha256=code_sha256,
+            settings={name: value for name, value in params.items() if value != self._defaults[name]},
             trials=len(ended),
             failed=len(ended) - len(scored),
             seconds=round(sum(_seconds(t) for t in ended), 1),
@@ -134,16 +163,34 @@ class Study:
         It ends as failed, since the estimator looks at every other end, and is marked, so that it does not count.
         """
         for trial in self._study.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING and not _is_alive(trial.user_attrs.get("owner", "")):
+            if trial.state == TrialState.RUNNING and not self._is_alive(trial):
                 optuna.Trial(self._study, trial._trial_id).set_user_attr("abandoned", True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 wanted = trial.system_attrs.get("fixed_params", {}) | trial.params
                 if wanted.keys() == self._space.keys():  # killed before all were drawn, it is simply drawn again
                     self._study.enqueue_trial(wanted)
 
+    def _is_alive(self, trial: FrozenTrial) -> bool:
+        """Whether the process that runs it is there; of another machine's, whether it may be, for as long as a trial may take."""
+        owner = str(trial.user_attrs.get("owner", ""))
+        if not owner or owner.partition("/")[0] == platform.node():
+            return _is_alive_here(owner)
+        return _elapsed(trial) < self._budget.seconds_a_trial + ELSEWHERE_SECONDS
+
 
 def _seconds(trial: FrozenTrial) -> float:
-    return float(trial.user_attrs.get("seconds", 0.0))
+    """What a trial took, or has taken so far."""
+    return _elapsed(trial) if trial.state == TrialState.RUNNING else float(trial.user_attrs.get("seconds", 0.0))
+
+
+def _elapsed(trial: FrozenTrial) -> float:
+    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else 0.0
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """A writer that was killed may leave half a line, which no reader could pass."""
+    if journal.is_file() and not (content := journal.read_bytes()).endswith(b"\n"):
+        write_atomic(journal, content[: content.rfind(b"\n") + 1])
 
 
 def _owner(pid: int) -> str:
@@ -158,11 +205,10 @@ def _began(pid: int) -> str:
         return ""
 
 
-def _is_alive(owner: str) -> bool:
-    node, _, rest = owner.partition("/")
-    pid, _, began = rest.partition("/")
-    if node != platform.node() or not pid.isdigit():
-        return bool(node)  # another machine's, which cannot be looked at from here
+def _is_alive_here(owner: str) -> bool:
+    pid, _, began = owner.partition("/")[2].partition("/")
+    if not pid.isdigit():
+        return False
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, PermissionError):

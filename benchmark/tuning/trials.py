@@ -20,7 +20,7 @@ from benchmark.running.run import reset_process, seed_everything, split
 from benchmark.running.tuned import Study as Found
 from benchmark.tuning.study import Study, Trial
 
-GRACE_SECONDS = 5.0  # over the budget, before a trial counts as hanging
+GRACE_SECONDS = 15.0  # for starting a worker and cutting a split, before a trial counts as hanging
 POLL_SECONDS = 2.0
 
 
@@ -95,6 +95,7 @@ def run_all(studies: Sequence[tuple[Search, Study]], workers: int, device: str) 
     busy: dict[Connection, _Busy] = {}
     idle = [spawn(run_trial, device) for _ in range(min(workers, len(waiting)))]
     na: dict[str, str] = {}
+    told: set[str] = set()
     ended, total = 0, len(waiting)
     try:
         while waiting or busy:
@@ -107,8 +108,14 @@ def run_all(studies: Sequence[tuple[Search, Study]], workers: int, device: str) 
                     busy[worker.pipe] = _Busy(worker, search, study, trial, time.monotonic())
                 elif study.is_over():
                     ended += 1
-                    _say(f"[{ended}/{total}] {search.label}: {_summary(study.found(search.seed_index, '', search.seeds))}")
+                    if study.na:
+                        na[search.label] = study.na
+                        continue
+                    _say(f"[{ended}/{total}] {search.label}: {_summary(study.found(search.seed_index, '', search.seeds, ''))}")
                 else:  # the rest of it is another process's; look again later
+                    if search.label not in told:
+                        told.add(search.label)
+                        _say(f"{search.label} waits for the trials of {study.waits_for()}")
                     waiting.append((search, study))
                     time.sleep(POLL_SECONDS if not busy else 0)
                     break
@@ -122,17 +129,16 @@ def run_all(studies: Sequence[tuple[Search, Study]], workers: int, device: str) 
                     answer = Answer(None, time.monotonic() - one.since, f"its worker {how_it_ended(one.worker.process)}")
                     idle.append(spawn(run_trial, device))
                 if answer.unsupported:
-                    na[one.search.label] = answer.reason
-                    ended += 1
+                    one.study.not_applicable(one.trial, answer.reason)
                 else:
-                    waiting.appendleft((one.search, one.study))
-                one.study.tell(one.trial, answer.score, answer.seconds, answer.reason)
+                    one.study.tell(one.trial, answer.score, answer.seconds, answer.reason)
+                waiting.appendleft((one.search, one.study))
             for pipe, one in list(busy.items()):
                 if time.monotonic() > one.until:
                     one.worker.stop()
                     del busy[pipe]
-                    spent = time.monotonic() - one.since
-                    one.study.tell(one.trial, None, spent, f"stopped after {spent:.0f} s, when the budget of its study was spent")
+                    spent = one.trial.seconds_left
+                    one.study.tell(one.trial, None, spent, f"stopped after {spent:.0f} s, the most that a trial of this budget may take")
                     waiting.appendleft((one.search, one.study))
                     idle.append(spawn(run_trial, device))
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREAD
 # glibc gives large blocks back to the system when they are freed, and a training step then spends a
 # third of its time on page faults for the same blocks again. Keep them.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
+PARENT_SECONDS = 2.0  # how often a worker looks whether its parent is there
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def how_it_ended(process: BaseProcess) -> str:
 
 def _serve(pipe: Connection, act: Callable[[Any], Any], device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     reset_process(device)
     while True:
         try:
@@ -64,6 +68,13 @@ def _serve(pipe: Connection, act: Callable[[Any], Any], device: str) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process, whatever it is doing, once its parent was killed."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
 
 
 @contextmanager
