@@ -4,10 +4,11 @@
 
 A cold entity is attached by her rows: her E^(0) is the warm entities' mean (no id was learned for her), and
 
-    e_e^(l+1) = sum over her rows of e_p^(l) / sqrt(n_e n_p),
+    e_e^(l+1) = sum over her rows of a(r) e_p^(l) / sqrt(n_e n_p),
 
 with the partners' layers left as they are. An edge weighs a(r), which grows from 1 - dislike for the lowest rating to
-1, and a degree n is degree_damping plus a sum of |a| (reading="liked" with degree_damping=0 gives the paper's edges).
+1. A degree n is a sum of |a|, to which the graph of the warm adds degree_damping, n_p included; the n_e of an attached
+entity is the sum alone (reading="liked" with degree_damping=0 gives the paper's edges).
 The paper trains by BPR and starts each warm entity from her own embedding; here the loss is a softmax over the
 catalogue, each liked row being right, and the entities of a step are seen as cold ones are: from the mean, by half of
 their rows or by about k, drawn from the shots to come. b_p, which starts at log popularity, is not in the paper
@@ -38,7 +39,7 @@ class LightGCN(Method):
     width: int = searched(64, 16, 128, log=True)
     layers: int = searched(2, 1, 3)
     scale: float = 0.01  # of the first embeddings
-    degree_damping: float = searched(10.0, 0.0, 100.0)  # added to the warm degrees: a partner met once would else speak the loudest
+    degree_damping: float = searched(10.0, 0.0, 100.0)  # added to the warm's degrees: a partner met once would else speak the loudest
     steps: int = 160
     entities_per_step: int = 512
     learning_rate: float = searched(0.03, 0.003, 0.1, log=True)

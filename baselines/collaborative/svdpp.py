@@ -92,7 +92,8 @@ class _Part:
         if choosers is not None:
             n_y = choosers.times(n_e).clamp(min=1e-9)  # ratings of this part by those who chose j
             self.left_y = keep**n_y
-            self.along_y = (1 - self.left_y) / ((1 - keep) * n_y)  # steps spread evenly over the decay
+            # steps spread evenly over the decay; without one they stay whole
+            self.along_y = (1 - self.left_y) / ((1 - keep) * n_y) if keep < 1 else torch.ones_like(n_y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,10 @@ def two_domains(
 
 
 class BothSampler(TaskSampler):
-    """Tasks of entities met in both domains, shaped like the tests to come: source rows and k target rows, then more target rows."""
+    """Tasks of entities met in both domains, shaped like the tests to come: source rows and k target rows, then more target rows.
+
+    As in `TaskSampler`, each epoch orders every history at random once, and a task is a window of it.
+    """
 
     def __init__(self, world: World, source: Domain, target: Domain, seed: int, n_source: int = 64, n_query: int = 20) -> None:
         """Raises ValueError where no warm entity has a source row, and a target row more than the largest support."""
@@ -91,11 +94,16 @@ class BothSampler(TaskSampler):
             raise ValueError(
                 f"no warm entity has a source row and more than {self._pool} target rows; trim the board's shots for this data set"
             )
+        self._source_order = self._target_order = torch.empty(0, dtype=torch.int64)
+        self._drawn = self._reshuffle_after = 0
 
     def sample(self, n_tasks: int) -> Episode:
+        if self._drawn >= self._reshuffle_after:
+            self._shuffle()
+        self._drawn += n_tasks
         entity = self._able[self._integers(len(self._able), n_tasks)]
-        partner, rating, mask = self._window(self._source, entity, self._n_source)
-        more, given, real = self._window(self._target, entity, self._pool + self._n_query)
+        partner, rating, mask = self._window(self._source, self._source_order, entity, self._n_source)
+        more, given, real = self._window(self._target, self._target_order, entity, self._pool + self._n_query)
         pool, query = slice(None, self._pool), slice(self._pool, None)
         k = self._shots[self._integers(len(self._shots), n_tasks)]
         shown = torch.arange(self._pool, device=k.device) < k[:, None]
@@ -103,9 +111,18 @@ class BothSampler(TaskSampler):
         support = Support(entity, partner, rating, partner * 0, torch.cat([mask, shown], 1))
         return Episode(support, more[:, pool], more[:, query], given[:, query], real[:, query])
 
-    def _window(self, histories: Histories, entity: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Partner, rating and mask [T, most] of rows that follow each other, by partner, from a random one."""
+    def _shuffle(self) -> None:
+        self._source_order, self._target_order = self._shuffled(self._source), self._shuffled(self._target)
+        self._reshuffle_after = self._drawn + max(len(self._able), 16 * 256)
+
+    def _shuffled(self, histories: Histories) -> Tensor:
+        """The rows, each entity's in an order of their own: [N] int64."""
+        luck = torch.rand(len(histories.entity), generator=self._generator, device=self._world.device, dtype=torch.float64)
+        return torch.argsort(histories.entity + luck)
+
+    def _window(self, histories: Histories, order: Tensor, entity: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Partner, rating and mask [T, most] of rows that follow each other in `order`, from a random one."""
         rows, place = histories.rows[entity, None], torch.arange(most, device=entity.device)
         start = (torch.rand(len(entity), 1, generator=self._generator, device=entity.device) * rows).long()
-        row, mask = histories.offset[entity, None] + (start + place) % rows, place < rows
+        row, mask = order[histories.offset[entity, None] + (start + place) % rows], place < rows
         return histories.partner[row] * mask, histories.rating[row] * mask, mask
