@@ -80,3 +80,10 @@ class Slow(Bias):
     def fit(self, world, seed, validate):
         time.sleep(0.7)
         return super().fit(world, seed, validate)
+
+
+@dataclass(frozen=True)
+class Poor(Bias):
+    """Any search finds something better than its default."""
+
+    entity_damping: float = searched(5000.0, 0.5, 5000.0, log=True)

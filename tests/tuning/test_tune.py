@@ -33,6 +33,7 @@ from benchmark.tuning.study import Budget, Study
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "tests.hostile.searches"
+POOR = f"{HERE}:Poor"
 BOARD = ("--board", "user-rating", "--dataset", "ml-latest-small")
 
 
@@ -76,7 +77,7 @@ def _trials(out: Path, method: str, seed: int = 4) -> list:
 def whole(cache, tmp_path_factory):
     """Two methods tuned without disturbance."""
     out = tmp_path_factory.mktemp("whole")
-    done = _do(cache, out, "tune", "bias", "user_mean", "constant", "popularity", "--trials", "7", "--workers", "2")
+    done = _do(cache, out, "tune", "bias", POOR, "constant", "popularity", "--trials", "7", "--workers", "2")
     return out, done
 
 
@@ -135,13 +136,13 @@ def test_the_table_says_what_was_gained_on_the_test_entities(whole):
     assert "tuned on validation entities, against default" in done.stdout
     assert "popularity/seed-4 n/a: it predicts no rating" in done.stdout
     page = (out / "tuning" / "user-rating" / "ml-latest-small.md").read_text()
-    line = next(line for line in page.splitlines() if line.startswith("| user"))
+    line = next(line for line in page.splitlines() if line.startswith("| tests"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     mine, default = CellStore(out), CellStore(out / "tuning" / "defaults")
     areas = []
     for stores in ((default,), (mine, default)):  # a cell that the search left as it is was not run twice
         rows = []
-        for key in (("user-rating", "ml-latest-small", "user_mean", seed) for seed in range(5)):
+        for key in (("user-rating", "ml-latest-small", POOR, seed) for seed in range(5)):
             where = next(one for one in stores if one.read(key) is not None)
             rows.append(np.asarray(where.rows(where.read(key))["mae"]).reshape(6, -1)[1:].mean(0))
         areas.append(np.concatenate(rows).mean())
@@ -152,18 +153,16 @@ def test_the_table_says_what_was_gained_on_the_test_entities(whole):
 
 def test_run_takes_what_was_tuned_and_says_so(cache, whole):
     out, _ = whole
-    _do(cache, out, "run", "--method", "user_mean")
-    studies = {
-        seed: one for one in tuned.read(tuned.path(out / "tuned", "user-rating", "ml-latest-small", "user_mean")) for seed in one.seeds
-    }
+    _do(cache, out, "run", "--method", POOR)
+    studies = {seed: one for one in tuned.read(tuned.path(out / "tuned", "user-rating", "ml-latest-small", POOR)) for seed in one.seeds}
     for seed in range(5):
-        record = CellStore(out).read(("user-rating", "ml-latest-small", "user_mean", seed))
+        record = CellStore(out).read(("user-rating", "ml-latest-small", POOR, seed))
         assert record.tuning["trials"] == 7
         assert {k: record.identity.config[k] for k in studies[seed].settings} == studies[seed].settings != {}
     elsewhere = out / "elsewhere"
-    _do(cache, elsewhere, "run", "--method", "user_mean", "--seeds", "1", "--untuned")
-    record = CellStore(elsewhere).read(("user-rating", "ml-latest-small", "user_mean", 0))
-    assert (record.tuning, record.identity.config) == ({}, {"damping": 5.0})
+    _do(cache, elsewhere, "run", "--method", POOR, "--seeds", "1", "--untuned")
+    record = CellStore(elsewhere).read(("user-rating", "ml-latest-small", POOR, 0))
+    assert (record.tuning, record.identity.config) == ({}, {"partner_damping": 10.0, "entity_damping": 5000.0})
 
 
 def test_a_file_of_another_split_is_refused_and_both_are_named(cache, whole, tmp_path):
@@ -380,17 +379,17 @@ def test_a_folder_that_cannot_be_is_one_sentence(cache, tmp_path):
 def test_rows_of_a_preset_run_as_their_paper_had_them(whole, tmp_path):
     """Also where a tuned file lies about: its figure is printed beside what was published of another setting."""
     out, _ = whole
-    text = tuned.path(out / "tuned", "user-rating", "ml-latest-small", "user_mean").read_text()
+    text = tuned.path(out / "tuned", "user-rating", "ml-latest-small", POOR).read_text()
     board = (boards.boards_folder() / "user-rating.toml").read_text().replace('name = "user-rating"', 'name = "mine"')
     (tmp_path / "mine.toml").write_text(
-        board.replace("[datasets.ml-latest-small]", '[[rows]]\nmethod = "user_mean"\n\n[datasets.ml-latest-small]')
+        board.replace("[datasets.ml-latest-small]", '[[rows]]\nmethod = "bias"\n\n[datasets.ml-latest-small]')
     )
-    file = tuned.path(tmp_path / "tuned", "mine", "ml-latest-small", "user_mean")
+    file = tuned.path(tmp_path / "tuned", "mine", "ml-latest-small", "bias")
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    assert "damping = " in text
+    assert "entity_damping = " in text
     made = plan.make([str(tmp_path / "mine.toml")], ["ml-latest-small"], None, None, "cpu", None, [tmp_path / "tuned"])
-    assert {cell.identity.config["damping"] for cell in made.cells if cell.entry.name == "user_mean"} == {5.0}
+    assert {cell.identity.config["entity_damping"] for cell in made.cells if cell.entry.name == "bias"} == {5.0}
 
 
 def test_every_field_that_is_searched_moves_a_score(oracle):
