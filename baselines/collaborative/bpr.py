@@ -32,7 +32,7 @@ from baselines.nn.chunks import chunks
 from baselines.nn.feedback import READINGS, feedback
 from benchmark.contract import Learner, Method, State, Support, World, searched
 
-AGAINST = 256  # partners j of the fold-in, the same for all entities
+AGAINST = 512  # partners j of the fold-in, the same for all entities
 
 
 @dataclass(frozen=True)
