@@ -29,7 +29,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "two_tower": ("baselines.content.two_tower:TwoTower", {}),
     "no_adaptation": (
         "baselines.transfer.fine_tune:FineTune",
-        {"part": "none", "inner_steps": 0, "inner_rate": 0.02, "rating_inner_rate": 0.005, "dislike": 0.8},
+        {"part": "none", "inner_steps": 1, "inner_rate": 0.02, "rating_inner_rate": 0.005, "dislike": 0.8},
     ),
     "fine_tune": ("baselines.transfer.fine_tune:FineTune", {"part": "all"}),
     "fine_tune_head": ("baselines.transfer.fine_tune:FineTune", {"part": "head"}),

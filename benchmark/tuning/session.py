@@ -51,13 +51,13 @@ class Request:
 def tune(request: Request) -> int:
     """Searches, writes the tuned files and prints tuned against default; returns the exit code."""
     plan.checked_device(request.device)
-    checked_folder(request.out)
     searches = _searches(request)
     for one in searches:
         space(one.entry)  # an empty range is said before anything runs
     workers = 1 if request.device == "cuda" else len(os.sched_getaffinity(0))
     if request.workers is not None:
         workers = plan.checked_count("--workers", request.workers)
+    checked_folder(request.out)
     studies = [(one, _study(one, request)) for one in searches]
     na = run_all(studies, workers, request.device)
     done = [one for one in searches if one.label not in na]

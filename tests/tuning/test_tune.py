@@ -310,7 +310,7 @@ def test_a_smaller_budget_sees_its_part_of_a_larger_one(cache, whole, tmp_path):
     assert [study["trials"] for study in _file(tmp_path, "bias")["study"]] == [3, 3]
 
 
-def test_a_torn_journal_goes_on(tmp_path):
+def test_a_torn_journal_goes_on(tmp_path, monkeypatch):
     distributions, defaults = space(entry("bias"))
     journal = tmp_path / "one.journal"
 
@@ -322,6 +322,7 @@ def test_a_torn_journal_goes_on(tmp_path):
 
     run(2)
     journal.write_bytes(journal.read_bytes()[:-7])
+    monkeypatch.setattr("benchmark.tuning.study._began", lambda pid: "later")  # whoever tore it is gone
     study = run(4)
     assert study.is_over()
     assert study.found(0, "", (), "").trials == 4
@@ -344,6 +345,8 @@ def test_trials_of_other_processes_count_and_those_of_lost_ones_do_not(tmp_path,
     monkeypatch.setattr("benchmark.tuning.study._began", lambda pid: "another time")
     again = study.ask()
     assert again.settings == defaults == first.settings
+    assert study.ask() is not None
+    assert study.ask() is not None
     # Of another machine: given up once a trial cannot take longer.
     monkeypatch.setattr("benchmark.tuning.study.platform.node", lambda: "elsewhere")
     assert study.ask() is None
