@@ -22,7 +22,7 @@ MAY = {
     "evaluation": {"contract", "errors", "protocol"},
     "records": {"errors", "files"},
     "reporting": {"errors", "files", "protocol.boards", "records"},
-    "running": {"contract", "data", "errors", "evaluation", "protocol", "records", "reporting"},
+    "running": {"contract", "data", "errors", "evaluation", "files", "protocol", "records", "reporting"},
     "tuning": {"contract", "data", "errors", "evaluation", "files", "protocol", "records", "reporting", "running"},
     "trust": {"contract"},
     "listing": {"data", "protocol.boards", "running.methods"},

@@ -203,7 +203,7 @@ def test_a_changed_field_is_another_row(cache, tmp_path):
         (["--board", "user-rankin"], "did you mean 'user-ranking'"),
         (["--dataset", "ml-2m"], "no data set is called 'ml-2m'; known: ml-latest-small, ml-100k, ml-1m"),
         (["--dataset", "ml-1m"], "data set 'ml-1m' is not here; get it with `python -m benchmark data fetch ml-1m`"),
-        (["--method", "mamll"], "no method is called 'mamll'; known: random, popularity"),
+        (["--method", "mamll"], "no method is called 'mamll'; known: random, constant"),
         (["--method", "no.such:Thing"], "cannot import 'no'"),
         (["--method", f"{HOSTILE}:Absent"], "'Absent' in tests.hostile.methods is no subclass of benchmark.Method"),
         (["--method", f"{HOSTILE}:NotAMethod"], "'NotAMethod' in tests.hostile.methods is no subclass"),
