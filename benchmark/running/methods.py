@@ -60,8 +60,8 @@ def build(chosen: Entry) -> Method:
         if default is not MISSING and not _fits(value, default):
             raise UsageError(f"method '{chosen.name}': field '{key}' is set to {value!r}; wanted something like its default {default!r}")
         search = names[key].metadata.get("search")
-        if search is not None and search.log and not value > 0:
-            raise UsageError(f"method '{chosen.name}': field '{key}' is set to {value!r}; wanted a number above 0")
+        if search is not None and search.log and not value >= 0:
+            raise UsageError(f"method '{chosen.name}': field '{key}' is set to {value!r}; wanted no negative number")
     try:
         method: Method = kind(**chosen.settings)
     except Exception as error:

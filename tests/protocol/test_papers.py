@@ -126,10 +126,14 @@ STATES = {"papers/melu-warm": 2_653, "papers/melu": 668, "papers/melu-item": 2_8
 @pytest.mark.parametrize("name", STATES)
 def test_melu_states_hold_the_published_tasks(real_data, name):
     dataset, board = store.load("ml-1m-melu", real_data), boards.load(name)
-    splits = [tracks.cut(board, dataset, seed) for seed in range(3)]
+    splits = [tracks.cut(board, dataset, seed) for seed in range(15)]
     assert tuple(split.fingerprint for split in splits) == board.pin("ml-1m-melu").fingerprints
-    assert sum(len(split.test) for split in splits) == STATES[name] == splits[0].counts["eligible"]
-    assert sum(len(set(split.test.entity.tolist())) for split in splits) == STATES[name]
+    asked = [tracks.published_entities(split, split.test).tolist() for split in splits]
+    for draw in range(5):  # each draw asks every user of the state once
+        users = [user for part in asked[3 * draw : 3 * draw + 3] for user in part]
+        assert len(users) == len(set(users)) == STATES[name] == splits[0].counts["eligible"]
+    assert asked[0] == asked[3], "another draw of a slice asks the same users"
+    assert len({tuple(split.test.query_partner.tolist()) for split in splits}) == 15
     assert splits[0].counts["warm"] == 4_832
     for split in splits:
         assert split.test.query_offset.diff().unique().tolist() == [10]
