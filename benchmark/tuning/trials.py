@@ -111,7 +111,7 @@ def run_all(studies: Sequence[tuple[Search, Study]], workers: int, device: str) 
                     if study.na:
                         na[search.label] = study.na
                         continue
-                    _say(f"[{ended}/{total}] {search.label}: {_summary(study.found(search.seed_index, '', search.seeds, ''))}")
+                    _say(f"[{ended}/{total}] {search.label}: {_summary(study.found(search.seed_index, '', search.seeds, ''))}{_why(study)}")
                 else:  # the rest of it is another process's; look again later
                     if search.label not in told:
                         told.add(search.label)
@@ -152,6 +152,12 @@ def _summary(found: Found) -> str:
         return f"no trial of {found.trials} ended well"
     default = "failed" if found.default_score is None else f"{found.default_score:.4f}"
     return f"default {default}, best {found.best_score:.4f} of {found.trials} trials ({found.failed} failed) in {found.seconds:.0f} s"
+
+
+def _why(study: Study) -> str:
+    """What went wrong first, where trials failed."""
+    reasons = study.reasons()
+    return f"; the first failed: {reasons[0]}" if reasons else ""
 
 
 def _say(line: str) -> None:

@@ -228,7 +228,8 @@ def test_two_processes_share_a_study(cache, tmp_path):
 )
 def test_a_trial_that_goes_wrong_is_recorded_and_costs_nothing_else(cache, tmp_path, kind, reason):
     budget = ("--seconds", "4", "--trials", "4") if kind == "Hangs" else ("--trials", "3")
-    _do(cache, tmp_path, "tune", f"{HERE}:{kind}", "bias", *budget, "--workers", "2", "--seeds", "1")
+    done = _do(cache, tmp_path, "tune", f"{HERE}:{kind}", "bias", *budget, "--workers", "2", "--seeds", "1")
+    assert reason in next(line for line in done.stderr.splitlines() if f"{kind}/seed-4" in line)
     ended = _trials(tmp_path, f"{HERE}:{kind}")
     assert ended[0].value is not None
     assert all(reason in t.user_attrs["reason"] for t in ended[1:])
