@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.catalogue import Source
-from benchmark.data.dataset import Dataset, Side, Tags
+from benchmark.data.dataset import Dataset, Side, Tags, Words
 from benchmark.files import part_prefix, sweep
 
 log = logging.getLogger(__name__)
+OPTIONAL = ("cold_users", "cold_items", "domain")
+PLAIN = ("synthetic", "implicit", "clock", "repeats")
 
 
 def key(entry: Source, loader: str) -> str:
@@ -45,9 +47,10 @@ def _columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     for label, side in (("users", dataset.users), ("items", dataset.items)):
         for part in ("ids", "categorical", "multi_hot", "dense"):
             columns[f"{label}.{part}"] = getattr(side, part)
-    for label, flags in (("cold.users", dataset.cold_users), ("cold.items", dataset.cold_items)):
-        if flags is not None:
-            columns[label] = flags
+        columns |= {f"{label}.words.index": side.words.index, f"{label}.words.word": side.words.word}
+    for label in OPTIONAL:
+        if (column := getattr(dataset, label)) is not None:
+            columns[label] = column
     return columns
 
 
@@ -67,6 +70,9 @@ def write(folder: Path, dataset: Dataset) -> None:
                 "rating_range": dataset.rating_range,
                 "words": dataset.tags.words,
                 "text": {"users": dataset.users.text, "items": dataset.items.text},
+                "vocabulary": {"users": dataset.users.words.vocabulary, "items": dataset.items.words.vocabulary},
+                "domains": dataset.domains,
+                "plain": {name: getattr(dataset, name) for name in PLAIN},
                 "sizes": {"users": dataset.users.categorical_sizes, "items": dataset.items.categorical_sizes},
             }
             (part / "manifest.json").write_text(json.dumps(facts))
@@ -103,8 +109,9 @@ def read(folder: Path, entry: Source) -> Dataset | None:
             items=items,
             rating_range=tuple(facts["rating_range"]),
             tags=Tags(columns["tags.user"], columns["tags.item"], columns["tags.word"], tuple(facts["words"])),
-            cold_users=columns.get("cold.users"),
-            cold_items=columns.get("cold.items"),
+            domains=tuple(facts["domains"]),
+            **{name: columns.get(name) for name in OPTIONAL},
+            **facts["plain"],
         )
     except FileNotFoundError:
         return None
@@ -115,7 +122,8 @@ def read(folder: Path, entry: Source) -> Dataset | None:
 
 def _side(columns: dict[str, Any], name: str, facts: dict[str, Any]) -> Side:
     ids, categorical, multi_hot, dense = (columns[f"{name}.{part}"] for part in ("ids", "categorical", "multi_hot", "dense"))
-    return Side(ids, categorical, tuple(facts["sizes"][name]), multi_hot, dense, tuple(facts["text"][name]))
+    words = Words(columns[f"{name}.words.index"], columns[f"{name}.words.word"], tuple(facts["vocabulary"][name]))
+    return Side(ids, categorical, tuple(facts["sizes"][name]), multi_hot, dense, tuple(facts["text"][name]), words)
 
 
 def _digest(path: Path) -> str:

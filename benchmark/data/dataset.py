@@ -13,6 +13,20 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class Words:
+    """Published facts as words: categories, a brand, attributes. Which of them become features is decided by the cut."""
+
+    index: Ints  # [M] index of the user or item
+    word: Ints  # [M] index into vocabulary; no pair stands twice
+    vocabulary: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls) -> Words:
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(empty, empty)
+
+
+@dataclass(frozen=True, eq=False)
 class Side:
     """Users or items: their published ids and the facts that came with them.
 
@@ -25,6 +39,7 @@ class Side:
     multi_hot: NDArray[np.float32]  # [n, M]
     dense: NDArray[np.float32]  # [n, D]
     text: tuple[str, ...] = ()  # one an id, or none at all
+    words: Words = field(default_factory=Words.none)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,6 +82,11 @@ class Dataset:
     rating_range: tuple[float, float]
     tags: Tags = field(default_factory=Tags.none)
     synthetic: bool = False
+    implicit: bool = False  # events only: every rating is 1 on the scale 0 to 1, and each row counts as relevant
+    clock: bool = True  # times of different users can be compared; False where a file has an order alone
+    repeats: int = 0  # rows that went because the user came back to the item: her last one stands
+    domain: Ints | None = None  # [n items], 0 = target; None where there is one domain
+    domains: tuple[str, ...] = ()  # their names
     cold_users: NDArray[np.bool_] | None = None  # [n users] in the split of a paper, where one was published with the data
     cold_items: NDArray[np.bool_] | None = None  # [n items]
 
