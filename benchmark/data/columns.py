@@ -98,6 +98,7 @@ def read(folder: Path, entry: Source) -> Dataset | None:
                 raise ValueError(f"{name} changed on disk")
             columns[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
         users, items = (_side(columns, side, facts) for side in ("users", "items"))
+        extras: dict[str, Any] = {**{name: columns.get(name) for name in OPTIONAL}, **facts["plain"]}
         return Dataset(
             name=entry.name,
             sha256=entry.sha256,
@@ -110,8 +111,7 @@ def read(folder: Path, entry: Source) -> Dataset | None:
             rating_range=tuple(facts["rating_range"]),
             tags=Tags(columns["tags.user"], columns["tags.item"], columns["tags.word"], tuple(facts["words"])),
             domains=tuple(facts["domains"]),
-            **{name: columns.get(name) for name in OPTIONAL},
-            **facts["plain"],
+            **extras,
         )
     except FileNotFoundError:
         return None
