@@ -138,12 +138,18 @@ class World(TensorRecord):
     entity_features: Features
     partner_features: Features
     partner_is_warm: Tensor  # [n_partners] bool: an id embedding exists only for these
+    partner_is_ranked: Tensor  # [n_partners] bool: whom training ranks; neither source partners nor those that have yet to come
     partner_domain: Tensor  # [n_partners] int64, 0 = target domain
     goal: Goal
     shots: tuple[int, ...]  # support sizes to come
     rating_range: tuple[float, float]
     relevant_from: float  # a rating of at least this much counts as relevant
-    reads_time: bool = False  # whether supports come in the order of time (not in cut `random`)
+    support_order: Literal["random", "first", "last"] = "random"  # which rows a support holds: any, her first, or her last ones
+
+    @property
+    def reads_time(self) -> bool:
+        """Whether supports come in the order of time."""
+        return self.support_order != "random"
 
     @property
     def device(self) -> torch.device:

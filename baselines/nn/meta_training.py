@@ -88,9 +88,9 @@ def meta_train(
 def catalogue_softmax(scores: Tensor, episode: Episode, world: World) -> Tensor:
     """Mean over tasks of -log p(liked query partner), p a softmax over all candidates [T, n_partners].
 
-    The pool is no candidate, as in a test. Tasks without a liked query row count nothing.
+    The pool is no candidate, as in a test, nor is a partner that training does not rank. Tasks without a liked query row count nothing.
     """
-    scores = scores.scatter(1, episode.pool, -torch.inf)
+    scores = scores.scatter(1, episode.pool, -torch.inf).masked_fill(~world.partner_is_ranked, -torch.inf)
     liked = (episode.query_mask & (episode.query_rating >= world.relevant_from)).float()
     log_p = scores.gather(1, episode.query_partner) - scores.logsumexp(1, keepdim=True)
     log_p = torch.where(liked > 0, log_p, 0.0)
@@ -108,7 +108,7 @@ class Negatives:
 
     def __init__(self, world: World, n: int, seed: int) -> None:
         counts = torch.bincount(world.ratings.partner, minlength=world.n_partners).float()
-        self._share = (counts + 1).pow(0.75)
+        self._share = (counts + 1).pow(0.75) * world.partner_is_ranked
         self._log_expected = (self._share / self._share.sum() * n).log()
         self._generator = torch.Generator(world.device).manual_seed(seed)
         self._world, self._n = world, n

@@ -30,12 +30,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.domains import BothSampler, Domain, one_domain_only, signal, two_domains
+from baselines.nn.domains import Domain, one_domain_only, signal, two_domains
 from baselines.nn.inner_loop import initial
 from baselines.nn.meta_training import Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.ridge import ridge
 from benchmark.contract import Learner, Method, State, Support, World, searched
-from benchmark.protocol.tasks import Episode
+from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PTUPCDR(Method):
                 return _Learner(model, tuple(w.detach().clone() for w in model.net), model.b.detach().clone())
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
-        return meta_train(model.parameters(), BothSampler(world, source, target, seed + 3), model.loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed + 3), model.loss, learner, validate, schedule)
 
 
 class _Model(nn.Module):
@@ -83,8 +83,7 @@ class _Model(nn.Module):
         numbers = torch.tensor([method.correction_damping, 1.0]).log()  # log damping, log strength
         weights = (first, first_b, to_attention, third, third_b, fourth, straight, numbers)
         self.net = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in weights])
-        outside = torch.where(target.inside, 0.0, -20.0)  # `ranking`: a partner of the source is no candidate
-        self.b = nn.Parameter(log_popularity(world) + outside if world.goal == "ranking" else torch.zeros_like(outside))
+        self.b = nn.Parameter(log_popularity(world) if world.goal == "ranking" else torch.zeros(world.n_partners, device=world.device))
 
     def bridged(self, support: Support, net: tuple[Tensor, ...]) -> Tensor:
         """u_e: [T, d]."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,33 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.user)
+
+    @cached_property
+    def offset(self) -> Ints:
+        """User u's rows are offset[u] .. offset[u + 1] - 1: [n users + 1]."""
+        # Looked up in the sorted column, with its own type: a count would need a copy of it.
+        return np.searchsorted(self.user, np.arange(len(self.users) + 1, dtype=self.user.dtype)).astype(np.int64)
+
+    def turned(self) -> Dataset:
+        """The same rows with users and items exchanged, sorted by item and then user.
+
+        Tags stay behind: what users say of an item is no more known beforehand than what they think of it.
+        """
+        order = np.lexsort((self.user, self.item))
+        return replace(
+            self,
+            user=self.item[order],
+            item=self.user[order],
+            rating=self.rating[order],
+            time=self.time[order],
+            users=self.items,
+            items=self.users,
+            tags=Tags.none(),
+            domain=None,
+            domains=(),
+            cold_users=self.cold_items,
+            cold_items=self.cold_users,
+        )
 
 
 def encode(name: str, column: str, raw: Ints, side: Side) -> Ints:

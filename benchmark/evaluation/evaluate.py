@@ -51,8 +51,8 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
     by_k = []
     with torch.no_grad():
         for k in board.shots:
-            one = measure(board, world)
-            for batch in tasks.batches(batch_size(world)):
+            one = measure(board, world, tasks)
+            for batch in tasks.batches(batch_size(world, tasks)):
                 support = batch.support(k)
                 # Adaptation may need gradients of its own; only the harness works without them.
                 with torch.enable_grad():
@@ -92,8 +92,10 @@ def _validator(board: Board, world: World, tasks: Tasks) -> Callable[[Learner], 
     return validate
 
 
-def batch_size(world: World) -> int:
-    return max(16, min(1024, SCORES_AT_ONCE // world.n_partners))
+def batch_size(world: World, tasks: Tasks) -> int:
+    """Tasks that are scored together: fewer where the catalogue is long, or a support."""
+    rows = tasks.pool_partner.shape[1] + tasks.given_partner.shape[1]
+    return max(16, min(1024, SCORES_AT_ONCE // max(world.n_partners, 16 * rows)))
 
 
 def _by_metric(shots: tuple[int, ...], found: list[dict[str, float]]) -> dict[str, dict[int, float]]:
@@ -130,17 +132,17 @@ def checked(scores: Tensor, shape: tuple[int, ...], device: torch.device) -> Ten
 class _Ranking:
     """Full-catalogue metrics of one k, batch by batch."""
 
-    def __init__(self, board: Board, world: World) -> None:
-        self._board, self._world = board, world
-        self._coverage = metrics.Coverage(world.n_partners, world.device)
+    def __init__(self, _: Board, world: World, tasks: Tasks) -> None:
+        self._world = world
+        self._coverage = metrics.Coverage(tasks.candidate)
         self._popularity = popularity(world)
         self._parts: list[dict[str, Tensor]] = []
 
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
         shape = (len(tasks), self._world.n_partners)
         scores = checked(learner.score(state), shape, self._world.device)
-        scores = scores.masked_fill(tasks.withheld(self._world.n_partners), -torch.inf)
-        relevant = relevant_partners(self._board, self._world, tasks)
+        scores = scores.masked_fill(~tasks.candidates(), -torch.inf)
+        relevant = relevant_partners(self._world, tasks)
         places = metrics.top_places(scores, relevant)
         part = metrics.ranking(places, relevant.sum(1))
         part["popularity@10"] = metrics.mean_popularity(places, scores, self._popularity)
@@ -154,9 +156,9 @@ class _Ranking:
         return {"coverage@10": self._coverage.share()}
 
 
-def relevant_partners(board: Board, world: World, tasks: Tasks) -> Tensor:
+def relevant_partners(world: World, tasks: Tasks) -> Tensor:
     """[T, n_partners] bool: query partners rated `relevant_from` or more."""
-    liked = tasks.query_rating >= board.relevant_from
+    liked = tasks.query_rating >= world.relevant_from
     relevant = torch.zeros(len(tasks), world.n_partners, dtype=torch.bool, device=world.device)
     relevant[tasks.query_task()[liked], tasks.query_partner[liked]] = True
     return relevant
@@ -182,7 +184,7 @@ def over_chance(ndcg: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArr
 class _Rating:
     """Errors over the query of one k, batch by batch."""
 
-    def __init__(self, board: Board, world: World) -> None:
+    def __init__(self, board: Board, world: World, _: Tasks) -> None:
         self._board, self._world = board, world
         self._parts: list[dict[str, Tensor]] = []
         self._rows: list[Tensor] = []

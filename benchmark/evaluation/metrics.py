@@ -108,8 +108,10 @@ class Coverage:
     Where ties leave it open, the expected share.
     """
 
-    def __init__(self, n_partners: int, device: torch.device | str) -> None:
-        self._missed = torch.ones(n_partners, dtype=torch.float64, device=device)
+    def __init__(self, candidate: Tensor) -> None:
+        """`candidate` [C] bool: who may be ranked at all."""
+        self._candidate = candidate
+        self._missed = torch.ones(len(candidate), dtype=torch.float64, device=candidate.device)
 
     def add(self, places: Places, scores: Tensor) -> None:
         """Counts one batch; `scores` [T, C] as given to `top_places`."""
@@ -126,7 +128,7 @@ class Coverage:
         self._missed[places.index[inside]] = 0.0
 
     def share(self) -> float:
-        return float((1 - self._missed).mean())
+        return float((1 - self._missed[self._candidate]).mean())
 
 
 def mean_popularity(places: Places, scores: Tensor, popularity: Tensor) -> Tensor:

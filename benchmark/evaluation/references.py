@@ -8,7 +8,7 @@ import torch
 from benchmark.contract import Learner, State, Support, World
 from benchmark.evaluation import metrics
 from benchmark.evaluation.evaluate import Evaluation, evaluate, over_chance, popularity, relevant_partners
-from benchmark.protocol.boards import Board
+from benchmark.protocol.boards import METRICS, Board
 from benchmark.protocol.tasks import Tasks
 
 REFERENCES = ("chance", "oracle")
@@ -37,22 +37,22 @@ class _TrainingMean(Learner):
 
 
 def _ranking_chance(board: Board, world: World, tasks: Tasks) -> Evaluation:
-    n_relevant = relevant_partners(board, world, tasks).sum(1).cpu()
-    withheld = tasks.withheld(world.n_partners).cpu()
-    candidates = world.n_partners - withheld.sum(1).double()
+    n_relevant = relevant_partners(world, tasks).sum(1).cpu()
+    may = tasks.candidates().cpu()
+    candidates = may.sum(1).double()
     one = metrics.ranking(metrics.chance_places(candidates, n_relevant), n_relevant)
     known = popularity(world).cpu()
-    mean = (known.sum() - withheld.double() @ known) / candidates
+    mean = may.double() @ known / candidates
     # A partner is missed by each of the tasks in which it is a candidate, independently.
     miss = (1 - metrics.TOP / candidates).clamp(min=0.0)
-    coverage = float((1 - torch.where(withheld, 1.0, miss[:, None]).prod(0)).mean())
+    coverage = float((1 - torch.where(may, miss[:, None], 1.0).prod(0))[tasks.candidate.cpu()].mean())
     one["popularity@10"] = mean
     return _at_every_k(board, len(tasks), {k: v.numpy() for k, v in one.items()}, {"coverage@10": coverage})
 
 
 def _perfect(board: Board, tasks: Tasks) -> Evaluation:
     if board.goal == "ranking":
-        columns = {name: np.ones(len(tasks)) for name in board.metrics if name not in ("coverage@10", "popularity@10")}
+        columns = {name: np.ones(len(tasks)) for name in METRICS["ranking"] if name not in ("coverage@10", "popularity@10")}
         return _at_every_k(board, len(tasks), columns, {})
     _, rating, mask = tasks.padded_query()
     ndcg, chance = (one.cpu().numpy() for one in metrics.rated_ndcg(rating, rating, mask))

@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,18 @@ DECIDES = ("name", "track", "goal", "cut", "shots", "relevant_from", "metric")  
 
 
 ALL = 1_000_000  # `shots = ["all"]`: the whole history, whatever its length
-CUTS = ("random", "folds", "melu-warm", "melu-user", "melu-item", "melu-both")
-TRACKS = ("user", "warm", "item", "both")
+MELU = ("melu-warm", "melu-user", "melu-item", "melu-both")
+CUTS_OF = {  # which cuts a track has
+    "warm": ("random", "folds", "melu-warm"),
+    "user": ("random", "arrival", "melu-user", "mamo", "tanp"),
+    "item": ("random", "melu-item"),
+    "both": ("random", "melu-both"),
+    "cross-domain": ("random",),
+    "drift": ("windows",),
+}
+TRACKS = tuple(CUTS_OF)
+WINDOWS = 4  # of the track `drift`
+FROZEN = "frozen-"  # before a metric's name, on `drift`: as it was fitted before the first window
 POOLED = ("pooled-rmse", "pooled-mae")  # over the rows of a cell; asked for by a preset alone
 
 
@@ -46,7 +56,8 @@ class Pin:
     """A board's promise for one data set."""
 
     seeds: int
-    fingerprints: tuple[str, ...]  # one a seed; empty while a new board is being made
+    fingerprints: tuple[str, ...]  # one a seed; empty while nobody has made the splits
+    shots: tuple[int, ...] = ()  # where the data set does not bear the board's own
 
 
 @dataclass(frozen=True)
@@ -65,12 +76,20 @@ class Board:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return METRICS[self.goal] + (POOLED if self.cut == "folds" else ())
+        more = POOLED if self.cut == "folds" else (FROZEN + self.metric,) if self.track == "drift" else ()
+        return METRICS[self.goal] + more
 
-    @property
-    def draws(self) -> int:
-        """How many seeds ask the same entities, each time for other rows: a published split is small, and one draw of it is noise."""
-        return 5 if self.cut.startswith("melu-") else 1
+    def draws(self, dataset: str) -> int:
+        """How many seeds ask the same entities: where time decides, all of them do, and differ by the method's luck alone.
+
+        Each draw of a published split (`melu-`) asks for other rows of them: it is small, and one draw of it is noise.
+        """
+        seeds = self.pin(dataset).seeds
+        return {"arrival": seeds, "windows": max(1, seeds // WINDOWS)}.get(self.cut, 5 if self.cut in MELU else 1)
+
+    def on(self, dataset: str) -> Board:
+        """This board with the shots that `dataset` bears."""
+        return replace(self, shots=self.pin(dataset).shots or self.shots)
 
     @property
     def higher_is_better(self) -> bool:
@@ -137,7 +156,7 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
     "datasets": dict,
 }
 _NAME = r"(papers/)?[a-z0-9][a-z0-9-]{0,63}"  # it becomes a file name
-_CHOICES = {"track": TRACKS, "goal": tuple(METRICS), "cut": CUTS}
+_CHOICES = {"track": TRACKS, "goal": tuple(METRICS)}
 
 
 def parse(table: dict[str, Any], file: str) -> Board:
@@ -155,16 +174,27 @@ def parse(table: dict[str, Any], file: str) -> Board:
     for key, choices in _CHOICES.items():
         if table[key] not in choices:
             raise UsageError(f"{file}: " + unknown(key, table[key], choices))
+    if table["cut"] not in CUTS_OF[table["track"]]:
+        raise UsageError(f"{file}: " + unknown(f"cut of the track '{table['track']}'", table["cut"], CUTS_OF[table["track"]]))
     if table["metric"] not in METRICS[table["goal"]]:
         raise UsageError(f"{file}: " + unknown("metric", table["metric"], list(METRICS[table["goal"]])))
-    shots = [ALL] if table["shots"] == ["all"] else table["shots"]
-    whole = all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in shots)
-    if not shots or not whole or shots != sorted(set(shots)) or shots[-1] == 0:
-        raise UsageError(f"{file}: shots are {shots}; wanted distinct rising counts such as [0, 1, 5], or ['all']")
+    shots = _shots(table["shots"], file)
     datasets = {name: _pin(name, pin, file) for name, pin in table["datasets"].items()}
     rows = tuple(_preset(row, file) for row in table.get("rows", []))
-    known = {**table, "shots": tuple(shots), "relevant_from": float(table["relevant_from"]), "datasets": datasets, "rows": rows}
-    return Board(**known)
+    known = {**table, "shots": shots, "relevant_from": float(table["relevant_from"]), "datasets": datasets, "rows": rows}
+    board = Board(**known)
+    for name, pin in datasets.items():
+        if board.cut == "windows" and pin.seeds % WINDOWS:
+            raise UsageError(f"{file}: [datasets.{name}] has {pin.seeds} seeds; seed i asks window i mod {WINDOWS}, so wanted a multiple")
+    return board
+
+
+def _shots(given: Any, file: str) -> tuple[int, ...]:
+    shots = [ALL] if given == ["all"] else given
+    whole = isinstance(shots, list) and all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in shots)
+    if not shots or not whole or shots != sorted(set(shots)) or shots[-1] == 0:
+        raise UsageError(f"{file}: shots are {shots}; wanted distinct rising counts such as [0, 1, 5], or ['all']")
+    return tuple(shots)
 
 
 def _preset(row: Any, file: str) -> Preset:
@@ -176,8 +206,8 @@ def _preset(row: Any, file: str) -> Preset:
 
 
 def _pin(name: str, pin: Any, file: str) -> Pin:
-    if not isinstance(pin, dict) or set(pin) != {"seeds", "fingerprints"}:
-        raise UsageError(f"{file}: [datasets.{name}] is {pin!r}; wanted the fields seeds and fingerprints")
+    if not isinstance(pin, dict) or set(pin) - {"shots"} != {"seeds", "fingerprints"}:
+        raise UsageError(f"{file}: [datasets.{name}] is {pin!r}; wanted the fields seeds and fingerprints, and perhaps shots")
     seeds, prints = pin["seeds"], pin["fingerprints"]
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1 or not isinstance(prints, list):
         raise UsageError(f"{file}: [datasets.{name}] wants a count of seeds and a list of fingerprints")
@@ -185,4 +215,4 @@ def _pin(name: str, pin: Any, file: str) -> Pin:
         raise UsageError(f"{file}: [datasets.{name}] pins what is no fingerprint; wanted 64 hexadecimal digits each")
     if prints and len(prints) != seeds:
         raise UsageError(f"{file}: [datasets.{name}] pins {len(prints)} fingerprints for {seeds} seeds")
-    return Pin(seeds, tuple(prints))
+    return Pin(seeds, tuple(prints), _shots(pin["shots"], file) if "shots" in pin else ())

@@ -12,6 +12,11 @@ rows asked for in this seed do not. The state's tasks are permuted once and cut 
 test set and the next one its validation set, so that the slices add up to the published state. Ten rows
 of 668 users are few (another draw moves the MAE of a constant by .004), so the whole is drawn five times:
 seed i asks slice i mod n in draw i div n, and a table counts each user once, by the mean over her draws.
+
+`mamo`: twenty rows of every user who has as many, 15 of them shown and 5 asked (Manqing Dong et al. 2020, MAMO:
+Memory-Augmented Meta-Optimization for Cold-start Recommendation). `tanp`: users of 30 to 200 rows, 20 of them shown
+and the rest asked (Xixun Lin et al. 2021, Task-adaptive Neural Process for User Cold-Start Recommendation). Which
+users are cold was not published with either, so the slices are drawn here.
 """
 
 from __future__ import annotations
@@ -21,11 +26,12 @@ import numpy as np
 from benchmark.data.dataset import Dataset
 from benchmark.errors import ProtocolError
 from benchmark.protocol.boards import Board
-from benchmark.protocol.cuts import Chosen, Cutting, Ints, by_hash, chosen
+from benchmark.protocol.cuts import Chosen, Cutting, Ints, by_hash, n_slices, parted, rows_of, shuffled
 from benchmark.protocol.seeds import derive_seed, permutation
 
 FOLDS = 5
 MELU_ROWS, MELU_QUERY = (13, 100), 10
+SOME_ROWS = {"mamo": (20, 10**9, 20), "tanp": (30, 200, 200)}  # rows of a user: at least, at most, and how many of them are used
 MELU_STATES = {"melu-warm": (False, False), "melu-user": (True, False), "melu-item": (False, True), "melu-both": (True, True)}
 
 
@@ -33,17 +39,16 @@ def folds(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
     """Fold `seed_index` of the rows is asked for, of every entity that has a row in it."""
     if not 0 <= seed_index < FOLDS:
         raise ProtocolError(f"board '{board.name}' has folds 0 to {FOLDS - 1}, not {seed_index}; ask for fewer seeds")
-    order = by_hash(board, dataset, 0)  # one partition for all folds
+    order = by_hash(board, dataset, 0)(np.arange(len(dataset)))  # one partition for all folds
     fold = np.empty(len(dataset), dtype=np.int64)
     fold[np.argsort(order, kind="stable")] = np.arange(len(dataset)) * FOLDS // len(dataset)
     asked = fold == seed_index
-    entity = np.unique(dataset.user[asked])
-    shown = np.bincount(dataset.user[~asked], minlength=len(dataset.users))[entity]
-    everyone, every = np.ones(len(dataset.users), dtype=bool), np.ones(len(dataset), dtype=bool)
-    shown_first = (order >> np.uint64(1)) | (asked.astype(np.uint64) << np.uint64(63))
-    test = chosen(dataset, entity, every, shown_first, shown)
-    nobody = np.zeros(0, dtype=np.int64)
-    return Cutting(~asked, everyone, Chosen(nobody, nobody, nobody, nobody), test, len(entity), len(dataset.users) - len(entity))
+    entity = np.unique(dataset.user[asked]).astype(np.int64)
+    rows = rows_of(dataset, entity)
+    rows = rows.sorted_by(order[rows.row] >> np.uint64(1))
+    test = Chosen(entity, rows.where(~asked[rows.row]), rows.where(asked[rows.row]))
+    everyone = np.ones(len(dataset.users), dtype=bool)
+    return Cutting(~asked, everyone, Chosen.nobody(), test, len(entity), len(dataset.users) - len(entity))
 
 
 def melu(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
@@ -55,25 +60,46 @@ def melu(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
     state = (user_is_cold[dataset.user] == cold_user) & (item_is_cold[dataset.item] == cold_item)
     rows = np.bincount(dataset.user[state], minlength=len(dataset.users))
     able = np.flatnonzero((rows >= MELU_ROWS[0]) & (rows <= MELU_ROWS[1])).astype(np.int64)
-    seeds = board.pin(dataset.name).seeds
-    if not 0 <= seed_index < seeds or seeds % board.draws:
+    seeds, draws = board.pin(dataset.name).seeds, board.draws(dataset.name)
+    if not 0 <= seed_index < seeds or seeds % draws:
         raise ProtocolError(
-            f"board '{board.name}' has seeds 0 to {seeds - 1}, {board.draws} draws of equally many slices, and {seed_index} was asked for"
+            f"board '{board.name}' has seeds 0 to {seeds - 1}, {draws} draws of equally many slices, and {seed_index} was asked for"
         )
-    n = seeds // board.draws
+    n = seeds // draws
     slices = np.array_split(permutation(derive_seed(board.name, dataset.name, "cut"), able), n)
     order = by_hash(board, dataset, seed_index)
-    test, validation = (
-        chosen(dataset, one, state, order, rows[one] - MELU_QUERY) for one in (slices[seed_index % n], slices[(seed_index + 1) % n])
-    )
+
+    def chosen(entity: Ints) -> Chosen:
+        mine = rows_of(dataset, entity)
+        mine = shuffled(mine.where(state[mine.row]), order)
+        return Chosen(entity, *parted(mine, mine.n - MELU_QUERY))
+
+    test, validation = (chosen(slices[one % n]) for one in (seed_index, seed_index + 1))
     warm = ~user_is_cold[dataset.user] & ~item_is_cold[dataset.item]
     for one in (test, validation):
-        warm[asked_rows(one)] = False
+        warm[one.query.row] = False
     return Cutting(warm, ~user_is_cold, validation, test, len(able), int((rows > 0).sum()) - len(able))
 
 
-def asked_rows(tasks: Chosen) -> Ints:
-    """The rows of the data set that are queries."""
-    first = np.cumsum(tasks.n_rows) - tasks.n_rows
-    place = np.arange(len(tasks.row)) - np.repeat(first, tasks.n_rows)
-    return tasks.row[place >= np.repeat(tasks.n_shown, tasks.n_rows)]
+def some_rows(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
+    """`mamo` and `tanp`: new users whose number of rows lies in a range; the first in a seeded order are shown, the others asked."""
+    least, most, kept = SOME_ROWS[board.cut]
+    rows = np.diff(dataset.offset)
+    able = np.flatnonzero((rows >= least) & (rows <= most)).astype(np.int64)
+    n = n_slices(len(able))
+    if not 0 <= seed_index < n or len(able) < n:
+        raise ProtocolError(
+            f"board '{board.name}' on '{dataset.name}' has {len(able)} users of {least} rows or more in {n} slices, and seed "
+            f"{seed_index} was asked for; ask for fewer seeds, or take another data set"
+        )
+    slices = np.array_split(permutation(derive_seed(board.name, dataset.name, "cut"), able), n)
+    order, known = by_hash(board, dataset, seed_index), np.ones(len(dataset.users), dtype=bool)
+
+    def chosen(entity: Ints) -> Chosen:
+        known[entity] = False
+        mine = shuffled(rows_of(dataset, entity), order)
+        mine = mine.where(mine.place() < kept)
+        return Chosen(entity, *parted(mine, np.full(len(entity), max(board.shots), dtype=np.int64)))
+
+    test, validation = (chosen(slices[one % n]) for one in (seed_index, seed_index + 1))
+    return Cutting(known[dataset.user], known, validation, test, len(able), len(rows) - len(able))

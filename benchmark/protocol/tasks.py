@@ -18,13 +18,17 @@ from benchmark.errors import MethodError
 
 @dataclass(frozen=True, eq=False)
 class Tasks(TensorRecord):
-    """T entities to adapt to. What lies in the pool, of at most K rows, is withheld from the query at every k."""
+    """T entities to adapt to. What lies in the pool, of at most K rows, is withheld from query and candidates at every k."""
 
     entity: Tensor  # [T] int64
     pool_partner: Tensor  # [T, K] int64, in the order in which they are shown
     pool_rating: Tensor  # [T, K] float32
-    pool_time: Tensor  # [T, K] int64
-    pool_mask: Tensor  # [T, K] bool; all True where a board's shots are numbers, padding where they are `all`
+    pool_time: Tensor  # [T, K] int64; zeros where time means nothing
+    pool_mask: Tensor  # [T, K] bool; False where it is padded
+    given_partner: Tensor  # [T, G] int64 of the source domain: shown at every k, before the pool, and counted in none
+    given_rating: Tensor  # [T, G] float32
+    given_mask: Tensor  # [T, G] bool
+    candidate: Tensor  # [n_partners] bool: who may be ranked
     query_offset: Tensor  # [T + 1] int64: task t's query rows are offset[t] .. offset[t + 1] - 1
     query_partner: Tensor  # [N] int64
     query_rating: Tensor  # [N] float32
@@ -33,15 +37,18 @@ class Tasks(TensorRecord):
         return self.entity.shape[0]
 
     def support(self, shots: int) -> Support:
-        """The first `shots` rows of each pool: supports are nested. At 0 shots one masked column remains."""
+        """The first `shots` rows of each pool, the oldest first: supports are nested. At 0 shots one masked column remains."""
         shown = slice(0, max(1, shots))
         mask = self.pool_mask[:, shown] & (shots > 0)
+        time = self.pool_time[:, shown] * mask
+        order = torch.where(mask, time, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
+        partner, rating = (self.pool_partner[:, shown] * mask).gather(1, order), (self.pool_rating[:, shown] * mask).gather(1, order)
         return Support(
             self.entity.clone(),
-            self.pool_partner[:, shown] * mask,
-            self.pool_rating[:, shown] * mask,
-            self.pool_time[:, shown] * mask,
-            mask,
+            torch.cat([self.given_partner, partner], 1),
+            torch.cat([self.given_rating, rating], 1),
+            torch.cat([torch.zeros_like(self.given_partner), time.gather(1, order)], 1),
+            torch.cat([self.given_mask, mask.gather(1, order)], 1),
         )
 
     def batches(self, size: int) -> Iterator[Tasks]:
@@ -56,22 +63,28 @@ class Tasks(TensorRecord):
             raise ValueError(f"tasks are cut into contiguous runs, got a step of {step}")
         first, last = int(self.query_offset[start]), int(self.query_offset[stop])
         longest = slice(0, max(1, int(self.pool_mask[start:stop].any(0).sum())))
+        given = slice(0, int(self.given_mask[start:stop].any(0).sum()))
         return Tasks(
             self.entity[start:stop],
             self.pool_partner[start:stop, longest],
             self.pool_rating[start:stop, longest],
             self.pool_time[start:stop, longest],
             self.pool_mask[start:stop, longest],
+            self.given_partner[start:stop, given],
+            self.given_rating[start:stop, given],
+            self.given_mask[start:stop, given],
+            self.candidate,
             self.query_offset[start : stop + 1] - first,
             self.query_partner[first:last],
             self.query_rating[first:last],
         )
 
-    def withheld(self, n_partners: int) -> Tensor:
-        """Which partners lie in each task's pool, and so are no candidates: [T, n_partners] bool."""
-        beyond = torch.where(self.pool_mask, self.pool_partner, n_partners)  # padding falls into a column of its own
-        found = torch.zeros(len(self), n_partners + 1, dtype=torch.bool, device=beyond.device)
-        return found.scatter_(1, beyond, True)[:, :n_partners]
+    def candidates(self) -> Tensor:
+        """Who may be ranked for each task, its pool withheld: [T, n_partners] bool."""
+        n = len(self.candidate)
+        beyond = torch.where(self.pool_mask, self.pool_partner, n)  # padding falls into a column of its own
+        found = torch.cat([self.candidate, self.candidate.new_zeros(1)]).repeat(len(self), 1)
+        return found.scatter_(1, beyond, False)[:, :n]
 
     def query_task(self) -> Tensor:
         """The task of each query row: [N] int64."""
@@ -116,15 +129,19 @@ class Episode(TensorRecord):
 class TaskSampler:
     """Draws training tasks shaped like the tests to come: k mixed over the world's shots, 0 included.
 
-    Each epoch orders every history at random once; a task is a window of it at a random place, so
-    a batch is a gather of T x (K + Q) rows however long the histories are.
+    Each epoch orders every history at random once (where supports are an entity's first or last rows, histories stay
+    in the order of time); a task is a window of it at a random place, so a batch is a gather of T x (K + Q) rows
+    however long the histories are. Where there is a source domain, a window of the entity's rows there comes first.
     """
 
-    def __init__(self, world: World, seed: int, n_query: int = 20) -> None:
+    def __init__(self, world: World, seed: int, n_query: int = 20, n_given: int = 64) -> None:
         """Raises MethodError where no warm entity has a row more than the largest support."""
-        self._world, self._n_query = world, n_query
+        self._world, self._n_query, self._n_given = world, n_query, n_given
         self._generator = torch.Generator(world.device).manual_seed(seed)
-        self._histories = Histories(world.ratings, world.n_entities)
+        source = (world.partner_domain > 0)[world.ratings.partner]
+        several = bool(source.any())
+        self._histories = Histories(_where(world.ratings, ~source) if several else world.ratings, world.n_entities)
+        self._given = Histories(_where(world.ratings, source), world.n_entities) if several else None
         self._pool = max(world.shots)
         self._shots = torch.tensor(world.shots, device=world.device)
         self._able = torch.nonzero(self._histories.rows > self._pool).flatten()
@@ -133,7 +150,7 @@ class TaskSampler:
                 f"no warm entity has more than {self._pool} rows to make a training task of; the longest history "
                 f"has {int(self._histories.rows.max())}; trim the board's shots for this data set"
             )
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = self._given_order = torch.empty(0, dtype=torch.int64)
         self._drawn = self._reshuffle_after = 0
 
     @property
@@ -151,25 +168,65 @@ class TaskSampler:
         if self._drawn >= self._reshuffle_after:
             self._shuffle()
         self._drawn += n_tasks
-        device, histories = self._world.device, self._histories
+        histories, timed = self._histories, self._world.reads_time
         entity = self._able[self._integers(len(self._able), n_tasks)]
-        rows = histories.rows[entity, None]
-        place = torch.arange(self._pool + self._n_query, device=device)
-        start = (torch.rand(n_tasks, 1, generator=self._generator, device=device) * rows).long()
-        row = self._order[histories.offset[entity, None] + (start + place) % rows]
-        real = (place < rows)[:, self._pool :]  # a window longer than the history would wrap around
+        row, real = self._window(histories, self._order, entity, self._pool + self._n_query, spare=self._pool if timed else 0)
+        real = real[:, self._pool :]  # a window longer than the history would wrap around
         partner, rating, time = histories.partner[row], histories.rating[row], histories.time[row]
         k = self._shots[self._integers(len(self._shots), n_tasks)]
-        shown = place[: self._pool] < k[:, None]
-        pool, query = slice(None, self._pool), slice(self._pool, None)
-        support = Support(entity, partner[:, pool] * shown, rating[:, pool] * shown, time[:, pool] * 0, shown)
-        return Episode(support, partner[:, pool], partner[:, query] * real, rating[:, query] * real, real)
+        place = torch.arange(self._pool, device=k.device)
+        shown, at = place < k[:, None], place.expand(n_tasks, -1)
+        if self._world.support_order == "last":  # the k rows right before the query, from the left
+            at = (at + self._pool - k[:, None]).clamp(max=self._pool - 1)
+        pool, query = partner[:, : self._pool], slice(self._pool, None)
+        support = Support(
+            entity, pool.gather(1, at) * shown, rating.gather(1, at) * shown, time.gather(1, at) * (shown if timed else 0), shown
+        )
+        if self._given is not None:
+            support = self._with_given(support, self._given)
+        return Episode(support, pool, partner[:, query] * real, rating[:, query] * real, real)
+
+    def _with_given(self, support: Support, given: Histories) -> Support:
+        row, mask = self._window(given, self._given_order, support.entity, self._n_given)
+        partner, rating = given.partner[row] * mask, given.rating[row] * mask
+        return Support(
+            support.entity,
+            torch.cat([partner, support.partner], 1),
+            torch.cat([rating, support.rating], 1),
+            torch.cat([partner * 0, support.time], 1),
+            torch.cat([mask, support.mask], 1),
+        )
+
+    def _window(self, histories: Histories, order: Tensor, entity: Tensor, most: int, spare: int = 0) -> tuple[Tensor, Tensor]:
+        """Rows [T, most] that follow each other in `order`, from a random one, and which of them are not one twice.
+
+        With `spare`, a window keeps the order of time: it does not wrap around, and that many rows and one more lie in it.
+        """
+        rows, place = histories.rows[entity, None], torch.arange(most, device=entity.device)
+        start = (torch.rand(len(entity), 1, generator=self._generator, device=entity.device) * (rows - spare)).long()
+        real = place < (rows - start if spare else rows)
+        return order[(histories.offset[entity, None] + (start + place) % rows.clamp(min=1)).clamp(max=len(order) - 1)], real
 
     def _integers(self, below: int, n: int) -> Tensor:
         return torch.randint(below, (n,), generator=self._generator, device=self._world.device)
 
     def _shuffle(self) -> None:
-        entity = self._histories.entity
-        luck = torch.rand(len(entity), generator=self._generator, device=entity.device, dtype=torch.float64)
-        self._order = torch.argsort(entity + luck)
+        self._order = _in_time(self._histories) if self._world.reads_time else self._shuffled(self._histories)
+        if self._given is not None:
+            self._given_order = self._shuffled(self._given)
         self._reshuffle_after = self._drawn + max(len(self._able), 16 * 256)
+
+    def _shuffled(self, histories: Histories) -> Tensor:
+        """The rows, each entity's in an order of their own: [N] int64."""
+        luck = torch.rand(len(histories.entity), generator=self._generator, device=self._world.device, dtype=torch.float64)
+        return torch.argsort(histories.entity + luck)
+
+
+def _in_time(histories: Histories) -> Tensor:
+    """The rows, each entity's in the order of time: [N] int64."""
+    order = torch.argsort(histories.time, stable=True)
+    return order[torch.argsort(histories.entity[order], stable=True)]
+
+
+def _where(ratings: Ratings, keep: Tensor) -> Ratings:
+    return Ratings(ratings.entity[keep], ratings.partner[keep], ratings.rating[keep], ratings.time[keep])

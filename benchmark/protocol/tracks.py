@@ -1,30 +1,31 @@
 """Tracks: from a data set to a world and its tasks.
 
-`user`: the entity is a new user, the partners are all items of the catalogue. `warm`: a known user, whose
-training rows are her support.
+`warm`: a known user, her training rows are her support. `user`: a new user, the partners are all items of the catalogue.
+`item`: a new item, the partners are the users that train. `both`: a new user who is asked about new items.
+`cross-domain`: a user new to the target domain, whose rows of the source are known. `drift`: a user in motion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmark.contract import Features, Ratings, TensorRecord, World
-from benchmark.data.dataset import Dataset, Side, Tags
+from benchmark.contract import Ratings, TensorRecord, World
+from benchmark.data.dataset import Dataset
 from benchmark.errors import ProtocolError
 from benchmark.protocol import fingerprint as prints
-from benchmark.protocol import papers
-from benchmark.protocol.boards import ALL, Board
-from benchmark.protocol.cuts import Chosen, Cutting, random_rows
+from benchmark.protocol import papers, random_cuts, time_cuts
+from benchmark.protocol.boards import ALL, MELU, Board
+from benchmark.protocol.cuts import Chosen, Cutting, Flags, Ints, Rows, rows_of
+from benchmark.protocol.features import features
 from benchmark.protocol.seeds import derive_seed, permutation
 from benchmark.protocol.tasks import Tasks
 
-Ints = NDArray[np.int64]
-TAG_USERS = 3  # a tag becomes a feature when this many warm users have given it
-TAG_WORDS = 200  # at most this many, the most given first
+ROWS_AT_ONCE = 4_000_000  # of a world, while it is put together: what is copied beside it stays small
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,24 @@ class Split(TensorRecord):
     test: Tasks
     counts: dict[str, int]
     fingerprint: str
+    hashes: dict[str, str]  # of each role's rows
+    frozen: Split | None = None  # track `drift`: the same test, with what was known before the first window
 
 
-CUTS = {"random": random_rows, "folds": papers.folds, **dict.fromkeys(papers.MELU_STATES, papers.melu)}
+Cutter = Callable[[Board, Dataset, int], Cutting]
+CUTS: dict[tuple[str, str], Cutter] = {
+    ("user", "random"): random_cuts.random_rows,
+    ("item", "random"): random_cuts.random_rows,
+    ("both", "random"): random_cuts.new_partners,
+    ("warm", "random"): random_cuts.held_out_rows,
+    ("cross-domain", "random"): random_cuts.other_domain,
+    ("user", "arrival"): time_cuts.arrival,
+    ("drift", "windows"): time_cuts.windows,
+    ("warm", "folds"): papers.folds,
+    ("user", "mamo"): papers.some_rows,
+    ("user", "tanp"): papers.some_rows,
+    **{(state.removeprefix("melu-"), state): papers.melu for state in MELU},
+}
 
 
 def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
@@ -52,14 +68,26 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
 
     Raises ProtocolError where the data set is too small, or no test task is left.
     """
-    parts = CUTS[board.cut](board, dataset, seed_index)
-    validation, test = (_tasks(board, dataset, one) for one in (parts.validation, parts.test))
-    label = _labels(len(dataset.users), derive_seed(board.name, dataset.name, "labels", seed_index))
+    board = board.on(dataset.name) if dataset.name in board.datasets else board
+    if dataset.implicit and board.goal == "rating":
+        raise ProtocolError(f"board '{board.name}' predicts ratings, and '{dataset.name}' has events without any")
+    turned = dataset.turned() if (board.track, board.cut) == ("item", "random") else dataset
+    parts = CUTS[board.track, board.cut](board, turned, seed_index)
+    return _split(board, turned, parts, seed_index)
+
+
+def _split(board: Board, dataset: Dataset, parts: Cutting, seed_index: int) -> Split:
+    relevant_from = 1.0 if dataset.implicit else board.relevant_from
+    timed = parts.support_order != "random"
+    validation, test = (_tasks(board.goal, relevant_from, dataset, one, timed) for one in (parts.validation, parts.test))
     if not len(test) or (not len(validation) and len(parts.validation.entity)):
         raise ProtocolError(
             f"board '{board.name}' on '{dataset.name}', seed {seed_index}: {len(test)} test and {len(validation)} "
-            f"validation tasks have a query rating of {board.relevant_from:g} or more; at least one of each is wanted"
+            f"validation tasks have a query rating of {relevant_from:g} or more; at least one of each is wanted"
         )
+    frozen = None if parts.frozen is None else _split(board, dataset, parts.frozen, seed_index)
+    label = _labels(len(dataset.users), derive_seed(board.name, dataset.name, "labels", seed_index))
+    print_, hashes = _fingerprint(board, dataset, relevant_from, parts, validation, test, frozen)
     return Split(
         board,
         dataset.name,
@@ -67,7 +95,7 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
         dataset.synthetic,
         seed_index,
         derive_seed(board.name, dataset.name, seed_index),
-        _world(board, dataset, parts, label),
+        _world(board, dataset, parts, label, relevant_from),
         _relabelled(validation, label),
         _relabelled(test, label),
         counts={
@@ -78,40 +106,48 @@ def cut(board: Board, dataset: Dataset, seed_index: int) -> Split:
             "validation": len(validation),
             "test": len(test),
             "test_without_relevant_query": len(parts.test.entity) - len(test),
-            "catalogue": len(dataset.items),
+            "catalogue": int(test.candidate.sum()),
         },
-        fingerprint=_fingerprint(board, dataset, parts.warm_rows, validation, test),
+        fingerprint=print_,
+        hashes=hashes,
+        frozen=frozen,
     )
 
 
-def _tasks(board: Board, dataset: Dataset, given: Chosen) -> Tasks:
+def _tasks(goal: str, relevant_from: float, dataset: Dataset, given: Chosen, timed: bool) -> Tasks:
     """The tasks that `given` chooses; at goal `ranking`, those with a relevant query row."""
-    n, row = len(given.entity), given.row
-    task = np.repeat(np.arange(n), given.n_rows)
-    rank = np.arange(len(row)) - np.repeat(np.cumsum(given.n_rows) - given.n_rows, given.n_rows)
-    asked = rank >= given.n_shown[task]
-    keep = np.ones(n, dtype=bool)
-    if board.goal == "ranking":
-        liked = asked & (dataset.rating[row] >= board.relevant_from)
-        keep = np.bincount(task[liked], minlength=n) > 0
-    new_task = np.cumsum(keep) - 1
-    shown, query = ~asked & keep[task], row[asked & keep[task]]
-    n_shown = given.n_shown[keep]
-    mask = np.arange(max(1, n_shown.max(initial=0))) < n_shown[:, None]
-    place = (new_task[task[shown]], rank[shown])
-    pool = [np.zeros(mask.shape, dtype=kind) for kind in (np.int64, np.float32)]
-    pool[0][place], pool[1][place] = dataset.item[row[shown]], dataset.rating[row[shown]]
-    partner, rating = map(torch.from_numpy, pool)
+    if goal == "ranking":
+        liked = dataset.rating[given.query.row] >= relevant_from
+        given = given.of(np.bincount(given.query.task()[liked], minlength=len(given.entity)) > 0)
+    pool, mask = _padded(dataset, given.pool, 1)
+    source, shown = _padded(dataset, given.given or Rows.none(len(given.entity)), 0)
+    everybody = np.ones(len(dataset.items), dtype=bool)
     return Tasks(
-        torch.from_numpy(given.entity[keep]),
-        partner,
-        rating,
-        torch.zeros_like(partner),  # a random order: time would tell nothing true
-        torch.from_numpy(mask),
-        torch.from_numpy(np.concatenate([[0], np.cumsum((given.n_rows - given.n_shown)[keep])])),
-        torch.from_numpy(dataset.item[query]),
-        torch.from_numpy(dataset.rating[query]),
+        torch.from_numpy(given.entity),
+        pool["item"].long(),
+        pool["rating"],
+        # Under a random order, time would tell nothing true.
+        pool["time"].long() if timed else torch.zeros(mask.shape, dtype=torch.int64),
+        mask,
+        source["item"].long(),
+        source["rating"],
+        shown,
+        torch.from_numpy(everybody if given.candidate is None else given.candidate),
+        torch.from_numpy(np.concatenate([[0], np.cumsum(given.query.n)])),
+        torch.from_numpy(dataset.item[given.query.row]).long(),
+        torch.from_numpy(dataset.rating[given.query.row]),
     )
+
+
+def _padded(dataset: Dataset, rows: Rows, least: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Columns of `rows`, each [T, K] with zeros where it is padded, and the mask."""
+    mask = np.arange(max(least, rows.n.max(initial=0))) < rows.n[:, None]
+    found = {}
+    for name in ("item", "rating", "time"):
+        column = np.zeros(mask.shape, dtype=getattr(dataset, name).dtype)
+        column[mask] = getattr(dataset, name)[rows.row]
+        found[name] = torch.from_numpy(column)
+    return found, torch.from_numpy(mask)
 
 
 def published_entities(split: Split, tasks: Tasks) -> Ints:
@@ -132,72 +168,68 @@ def _relabelled(tasks: Tasks, label: Ints) -> Tasks:
     return replace(tasks, entity=torch.from_numpy(label[tasks.entity.numpy()]))
 
 
-def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints) -> World:
-    columns = [c[parts.warm_rows] for c in (label[dataset.user], *map(np.asarray, (dataset.item, dataset.rating, dataset.time)))]
-    by_entity = np.lexsort((columns[1], columns[0]))
-    columns = [column[by_entity] for column in columns]
-    partner_is_warm = np.zeros(len(dataset.items), dtype=bool)
-    partner_is_warm[columns[1]] = True
+def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant_from: float) -> World:
+    n_partners, entity_of = len(dataset.items), np.argsort(label)
+    ratings = _ratings(dataset, parts.warm_rows, entity_of)
+    warm = torch.zeros(n_partners, dtype=torch.bool)
+    warm[ratings.partner] = True
+    domain = np.zeros(n_partners, dtype=np.int64) if dataset.domain is None else np.asarray(dataset.domain)
+    order: Any = parts.support_order
     return World(
-        ratings=Ratings(*map(torch.from_numpy, columns)),
+        ratings=ratings,
         n_entities=len(dataset.users),
-        n_partners=len(dataset.items),
-        entity_features=_features(dataset.users, np.argsort(label)),
-        partner_features=_features(dataset.items, np.arange(len(dataset.items)), _tag_flags(dataset.tags, len(dataset.items), parts.known)),
-        partner_is_warm=torch.from_numpy(partner_is_warm),
-        partner_domain=torch.zeros(len(dataset.items), dtype=torch.int64),
+        n_partners=n_partners,
+        entity_features=features(dataset.users, entity_of, parts.known),
+        partner_features=features(dataset.items, np.arange(n_partners), warm.numpy(), _tags(board, dataset), parts.known),
+        partner_is_warm=warm,
+        partner_is_ranked=torch.ones_like(warm) if parts.ranked is None else torch.from_numpy(parts.ranked),
+        partner_domain=torch.from_numpy(domain),
         goal=board.goal,
         shots=_shots_to_come(board, parts),
         rating_range=dataset.rating_range,
-        relevant_from=board.relevant_from,
+        relevant_from=relevant_from,
+        support_order=order,
     )
+
+
+def _tags(board: Board, dataset: Dataset) -> Any:
+    """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it."""
+    return dataset.tags if board.track in ("user", "warm") and board.cut != "arrival" else None
+
+
+def _ratings(dataset: Dataset, warm_rows: Flags, entity_of: Ints) -> Ratings:
+    """The warm rows with new entity ids, sorted by them and then by partner; `entity_of` [n] is who each new id was."""
+    n = int(warm_rows.sum())
+    found = Ratings(*(torch.empty(n, dtype=kind) for kind in (torch.int64, torch.int64, torch.float32, torch.int64)))
+    ends = np.cumsum(np.diff(dataset.offset)[entity_of])
+    start, done = 0, 0
+    while start < len(entity_of):
+        stop = int(np.searchsorted(ends, (ends[start - 1] if start else 0) + ROWS_AT_ONCE, side="right"))
+        stop = max(start + 1, stop)
+        rows = rows_of(dataset, entity_of[start:stop])
+        rows = rows.where(warm_rows[rows.row])
+        here = slice(done, done + len(rows.row))
+        found.entity[here] = torch.from_numpy(rows.task() + start)
+        for name, column in (("partner", dataset.item), ("rating", dataset.rating), ("time", dataset.time)):
+            getattr(found, name)[here] = torch.from_numpy(column[rows.row])
+        start, done = stop, here.stop
+    return found
 
 
 def _shots_to_come(board: Board, parts: Cutting) -> tuple[int, ...]:
     """The board's shots; where it shows all of a history, a few lengths that stand for those to come."""
     if board.shots != (ALL,):
         return board.shots
-    lengths = np.quantile(parts.test.n_shown, [0.1, 0.3, 0.5, 0.7, 0.9], method="nearest")
+    lengths = np.quantile(parts.test.pool.n, [0.1, 0.3, 0.5, 0.7, 0.9], method="nearest")
     return tuple(int(k) for k in np.unique(np.maximum(lengths, 1)))
 
 
-def _features(side: Side, order: Ints, *more: NDArray[np.float32]) -> Features:
-    multi_hot = np.concatenate([side.multi_hot, *more], axis=1)
-    return Features(
-        torch.from_numpy(np.asarray(side.categorical)[order]),
-        torch.from_numpy(multi_hot[order]),
-        torch.from_numpy(np.asarray(side.dense)[order]),
-        side.categorical_sizes,
-        tuple(side.text[i] for i in order) if side.text else (),
-    )
-
-
-def _tag_flags(tags: Tags, n_items: int, warm: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Which items warm users gave which tag [n_items, M]; a cold user's tags would tell who she is."""
-    known = warm[tags.user]
-    item, word = tags.item[known], tags.word[known]
-    pairs = np.unique(np.stack([tags.user[known], word]), axis=1)
-    givers = np.bincount(pairs[1], minlength=len(tags.words))
-    chosen = np.lexsort((np.arange(len(givers)), -givers))[:TAG_WORDS]
-    chosen = chosen[givers[chosen] >= TAG_USERS]
-    column = np.full(len(tags.words), -1, dtype=np.int64)
-    column[chosen] = np.arange(len(chosen))
-    flags = np.zeros((n_items, len(chosen)), dtype=np.float32)
-    used = column[word] >= 0
-    flags[item[used], column[word[used]]] = 1.0
-    return flags
-
-
-def _fingerprint(board: Board, dataset: Dataset, warm_rows: NDArray[np.bool_], validation: Tasks, test: Tasks) -> str:
-    parts = [(dataset.user[warm_rows], prints.WARM, dataset.item[warm_rows], np.zeros(int(warm_rows.sum()), np.int64))]
-    for tasks, support, query in (
-        (validation, prints.VALIDATION_SUPPORT, prints.VALIDATION_QUERY),
-        (test, prints.TEST_SUPPORT, prints.TEST_QUERY),
-    ):
-        entity, mask = tasks.entity.numpy(), tasks.pool_mask.numpy()
-        task, place = np.nonzero(mask)
-        parts.append((entity[task], support, tasks.pool_partner.numpy()[mask], place))
-        asked = tasks.query_partner.numpy()
-        parts.append((entity[tasks.query_task().numpy()], query, asked, np.zeros(len(asked), np.int64)))
-    rows = np.concatenate([np.stack([e, np.full(len(e), role), p, place], axis=1) for e, role, p, place in parts])
-    return prints.fingerprint(dataset.sha256, board.cut, board.shots, board.relevant_from, rows)
+def _fingerprint(
+    board: Board, dataset: Dataset, relevant_from: float, parts: Cutting, validation: Tasks, test: Tasks, frozen: Split | None
+) -> tuple[str, dict[str, str]]:
+    """The split's hash, and one a role."""
+    roles = prints.of_tasks(validation, prints.VALIDATION) + prints.of_tasks(test, prints.TEST)
+    head = {"cut": board.cut, "shots": list(board.shots), "relevant_from": relevant_from}
+    if frozen is not None:
+        head["frozen"] = frozen.fingerprint
+    return prints.fingerprint(dataset, head, parts.warm_rows, roles)

@@ -162,7 +162,7 @@ def _identity(board: Board, dataset: str, seed_index: int, fingerprint: str, ent
     return Identity(
         protocol=PROTOCOL_VERSION,
         board=board.name,
-        board_sha256=board.sha256,
+        board_sha256=board.on(dataset).sha256,
         dataset=dataset,
         dataset_sha256=SOURCES[dataset].sha256,
         fingerprint=fingerprint,

@@ -38,8 +38,8 @@ def fold(real_data) -> Callable[[str], SimpleNamespace]:
         world = World(
             Ratings(user[kept], item[kept], rating[kept].float(), torch.zeros(len(kept), dtype=torch.int64)),
             n_users, n_items, Features.empty(n_users), Features.empty(n_items),
-            torch.bincount(item[kept], minlength=n_items) > 0, torch.zeros(n_items, dtype=torch.int64),
-            goal, (0, 1, 5, 10, 20), data.rating_range, 4.0,
+            torch.bincount(item[kept], minlength=n_items) > 0, torch.ones(n_items, dtype=torch.bool),
+            torch.zeros(n_items, dtype=torch.int64), goal, (0, 1, 5, 10, 20), data.rating_range, 4.0,
         )  # fmt: skip
         return SimpleNamespace(world=world, user=user[held], item=item[held], rating=rating[held].float())
 

@@ -64,6 +64,7 @@ def made(goal: str) -> Made:
         Features.empty(N + COLD),
         Features.empty(2 * P),
         torch.ones(2 * P, dtype=torch.bool),
+        torch.arange(2 * P) < P,
         (torch.arange(2 * P) >= P).long(),
         "rating" if goal == "rating" else "ranking",
         (0, 1, 5),

@@ -15,7 +15,6 @@ from baselines.collaborative import lightgcn, mult_vae
 from baselines.collaborative.svdpp import SVDpp
 from baselines.content import factorization_machine, two_tower
 from baselines.nn.bias import DampedBias
-from baselines.nn.domains import BothSampler, two_domains
 from baselines.nn.thinned_histories import ThinnedHistories
 from baselines.transfer import clcrec, dropoutnet, ptupcdr
 from benchmark.contract import Features, Method, Support, World
@@ -95,7 +94,7 @@ def loss_of(f: np.ndarray, episode: Episode, world: World) -> float:
         partner, rating = episode.query_partner[t, real].tolist(), episode.query_rating[t, real].tolist()
         if world.goal == "ranking":
             pool = set(episode.pool[t].tolist())
-            total = np.log(sum(np.exp(f[t, p]) for p in range(world.n_partners) if p not in pool))
+            total = np.log(sum(np.exp(f[t, p]) for p in range(world.n_partners) if p not in pool and world.partner_is_ranked[p]))
             liked = [p for p, r in zip(partner, rating, strict=True) if r >= world.relevant_from]
             found += [-np.mean([f[t, p] - total for p in liked])] if liked else []
         else:
@@ -424,7 +423,8 @@ def test_svdpp_takes_the_steps_of_a_part_together(oracle, decay):
 def two(request, oracle) -> World:
     """Every second partner is of the source."""
     world = oracle("interaction", request.param).world
-    return replace(world, partner_domain=torch.arange(world.n_partners) % 2)
+    domain = torch.arange(world.n_partners) % 2
+    return replace(world, partner_domain=domain, partner_is_ranked=domain == 0)
 
 
 def test_ptupcdr_gives_each_entity_a_bridge_of_her_own(monkeypatch, two):
@@ -457,11 +457,7 @@ def test_ptupcdr_gives_each_entity_a_bridge_of_her_own(monkeypatch, two):
         close(found.learner.adapt(bare)["u"], starts)
 
 
-def _both(two: World, seed: int = 0) -> BothSampler:
-    return BothSampler(two, *two_domains(two, DampedBias.fit(two), 3, 1.0, 0.1, 1.1, 0), seed)
-
-
-def _windows(sampler: BothSampler, n: int) -> list[tuple[int, list[int]]]:
+def _windows(sampler: TaskSampler, n: int) -> list[tuple[int, list[int]]]:
     """Each task's target rows: the pool, then the query."""
     episode, found = sampler.sample(n), []
     for t in range(n):
@@ -472,7 +468,7 @@ def _windows(sampler: BothSampler, n: int) -> list[tuple[int, list[int]]]:
 
 
 def test_windows_of_two_domains_are_in_no_order_of_ids(two):
-    sampler = _both(two)
+    sampler = TaskSampler(two, 0)
     windows = [window for _, window in _windows(sampler, 200)]
     support = sampler.sample(200).support
     windows += [row[real & (two.partner_domain[row] > 0)].tolist() for row, real in zip(support.partner, support.mask, strict=True)]
@@ -484,7 +480,7 @@ def test_histories_of_two_domains_are_ordered_anew_each_epoch(two):
     def followers(windows) -> dict[tuple[int, int], int]:
         return {(entity, one): next_one for entity, window in windows for one, next_one in itertools.pairwise(window)}
 
-    sampler = _both(two)
+    sampler = TaskSampler(two, 0)
     first, same, later = (_windows(sampler, n) for n in (2048, 2048, 2048))
     first, same, later = followers(first), followers(same), followers(later)
     for other, low, high in ((same, 0.8, 1.0), (later, 0.0, 0.3)):
@@ -494,7 +490,7 @@ def test_histories_of_two_domains_are_ordered_anew_each_epoch(two):
 
 
 def test_windows_of_two_domains_hold_her_own_rows_once(two):
-    episode, rows = _both(two).sample(100), two.ratings
+    episode, rows = TaskSampler(two, 0).sample(100), two.ratings
     rating = {(e, p): r for e, p, r in zip(rows.entity.tolist(), rows.partner.tolist(), rows.rating.tolist(), strict=True)}
     for t, entity in enumerate(episode.support.entity.tolist()):
         real, asked = episode.support.mask[t], episode.query_mask[t]
@@ -503,6 +499,6 @@ def test_windows_of_two_domains_hold_her_own_rows_once(two):
         given = [*episode.support.rating[t, real].tolist(), *episode.query_rating[t, asked].tolist()]
         assert [rating[entity, p] for p in partner] == given
         assert all(two.partner_domain[p] == 0 for p in episode.query_partner[t, asked].tolist())
-    again, other = _both(two).sample(100), _both(two, 1).sample(100)
+    again, other = TaskSampler(two, 0).sample(100), TaskSampler(two, 1).sample(100)
     assert torch.equal(again.query_partner, episode.query_partner)
     assert not torch.equal(other.query_partner, episode.query_partner)

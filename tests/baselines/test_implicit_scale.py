@@ -26,7 +26,8 @@ def _implicit(split, name):
     }
     world = replace(split.world, ratings=ratings, rating_range=(1.0, 1.0), relevant_from=1.0)
     if name in CARRIED_OVER:
-        world = replace(world, partner_domain=torch.arange(world.n_partners) % 2)
+        domain = torch.arange(world.n_partners) % 2
+        world = replace(world, partner_domain=domain, partner_is_ranked=domain == 0)
     return replace(split, world=world, board=replace(split.board, relevant_from=1.0), **parts)
 
 

@@ -41,7 +41,9 @@ def everybody(data_dir: Path) -> World:
     warm = torch.from_numpy(np.bincount(item, minlength=n_items) > 0)
     nothing = Features.empty(n_users), Features.empty(n_items)
     domain = torch.zeros(n_items, dtype=torch.int64)
-    return World(Ratings(*columns), n_users, n_items, *nothing, warm, domain, "ranking", (0, 1, 5), data.rating_range, 4.0)
+    return World(
+        Ratings(*columns), n_users, n_items, *nothing, warm, torch.ones_like(warm), domain, "ranking", (0, 1, 5), data.rating_range, 4.0
+    )
 
 
 def histories(world: World) -> list[Support]:

@@ -44,7 +44,7 @@ def test_coverage_and_popularity_are_expectations_too(case):
     scores, relevant = case
     score, label = torch.tensor([scores]), torch.tensor([relevant])
     places = metrics.top_places(score, label)
-    coverage = metrics.Coverage(len(scores), "cpu")
+    coverage = metrics.Coverage(torch.ones(len(scores), dtype=torch.bool))
     coverage.add(places, score)
     chance = loops.in_top(scores)
     assert coverage.share() == pytest.approx(sum(chance) / len(scores), abs=1e-12)
@@ -57,7 +57,7 @@ def test_coverage_and_popularity_are_expectations_too(case):
 def test_coverage_adds_up_over_tasks():
     scores = torch.stack([torch.arange(30.0), torch.arange(30.0).flip(0), torch.zeros(30)])
     relevant = torch.ones(3, 30, dtype=torch.bool)
-    coverage = metrics.Coverage(30, "cpu")
+    coverage = metrics.Coverage(torch.ones(30, dtype=torch.bool))
     coverage.add(metrics.top_places(scores, relevant), scores)
     assert coverage.share() == pytest.approx((20 + 10 * (1 / 3)) / 30)
 

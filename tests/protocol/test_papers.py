@@ -63,7 +63,7 @@ def test_a_support_of_any_length_is_shown_whole(folds):
         assert not column[~support.mask].any()
     for part in tasks.batches(16):
         assert part.pool_mask.any(0).all(), "a batch is trimmed to its longest"
-    withheld = tasks.withheld(splits[0].world.n_partners)
+    withheld = ~tasks.candidates()
     assert torch.equal(withheld.sum(1), tasks.pool_mask.sum(1))
     assert bool(withheld.gather(1, tasks.pool_partner)[tasks.pool_mask].all())
     assert max(splits[0].world.shots) < support.mask.shape[1], "the lengths to come are those of most users"

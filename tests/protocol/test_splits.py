@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmark.data import store, synthetic
-from benchmark.data.dataset import Tags
+from benchmark.data.dataset import Tags, build
 from benchmark.errors import MethodError, ProtocolError
-from benchmark.protocol import boards, cuts, tracks
+from benchmark.protocol import boards, random_cuts, tracks
 from benchmark.protocol.fingerprint import check_fingerprint
 from benchmark.protocol.seeds import derive_seed
 from benchmark.protocol.tasks import TaskSampler
@@ -127,8 +127,9 @@ def test_every_ranking_task_has_something_to_find(small):
 
 def test_the_order_of_rows_in_the_file_changes_nothing(small):
     luck = np.random.default_rng(0).permutation(len(small))
-    columns = {name: np.asarray(getattr(small, name))[luck] for name in ("user", "item", "rating", "time")}
-    shuffled = tracks.cut(boards.load("user-ranking"), replace(small, **columns), 0)
+    rows = (small.users.ids[small.user][luck], small.items.ids[small.item][luck], small.rating[luck], small.time[luck])
+    again = build(small.name, small.sha256, rows, (small.users, small.items), small.rating_range, small.tags)
+    shuffled = tracks.cut(boards.load("user-ranking"), again, 0)
     assert shuffled.fingerprint == tracks.cut(boards.load("user-ranking"), small, 0).fingerprint
 
 
@@ -182,7 +183,7 @@ def test_whatever_changes_the_split_changes_the_fingerprint():
 
 def test_slices_partition_the_eligible():
     rows = np.full(2_500, 30)
-    parts = [cuts.random_cut("b", "d", rows, (0, 5, 20), i) for i in range(10)]
+    parts = [random_cuts.random_cut(board("rating"), synthetic.checkerboard(), rows, i) for i in range(10)]
     assert sorted(np.concatenate([part.test for part in parts]).tolist()) == list(range(2_500))
     for i, part in enumerate(parts):
         assert part.validation.tolist() == parts[(i + 1) % 10].test.tolist()
