@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """Rows of one kind, grouped by task, tasks sorted by entity."""
+    """Rows of one kind, sorted by entity, place and partner; grouped by task."""
 
     number: int
     entity: Ints  # [T]
@@ -49,14 +49,14 @@ def of_tasks(tasks: Tasks, number: int) -> list[Role]:
     entity = tasks.entity.numpy()
     by_entity = np.argsort(entity, kind="stable")
     given, pool = tasks.given_mask.numpy()[by_entity], tasks.pool_mask.numpy()[by_entity]
-    mask = np.concatenate([given, pool], axis=1)
-    partner = np.concatenate([tasks.given_partner.numpy(), tasks.pool_partner.numpy()], axis=1)[by_entity]
-    place = np.concatenate([-1 - np.arange(given.shape[1]), np.arange(pool.shape[1])])
-    n, offset = np.diff(tasks.query_offset.numpy())[by_entity], tasks.query_offset.numpy()
-    asked = np.repeat(offset[by_entity] - (np.cumsum(n) - n), n) + np.arange(n.sum())
+    mask = np.concatenate([given[:, ::-1], pool], axis=1)
+    partner = np.concatenate([tasks.given_partner.numpy()[:, ::-1], tasks.pool_partner.numpy()], axis=1)[by_entity]
+    place = np.arange(-given.shape[1], pool.shape[1])
+    n = np.diff(tasks.query_offset.numpy())
+    asked = np.argsort(np.repeat(entity, n) * len(tasks.candidate) + tasks.query_partner.numpy())
     roles = [
         Role(number, entity[by_entity], _ends(mask.sum(1)), partner[mask], np.broadcast_to(place, mask.shape)[mask]),
-        Role(number + 1, entity[by_entity], _ends(n), tasks.query_partner.numpy()[asked], np.zeros(int(n.sum()), dtype=np.int64)),
+        Role(number + 1, entity[by_entity], _ends(n[by_entity]), tasks.query_partner.numpy()[asked], np.zeros(len(asked), dtype=np.int64)),
     ]
     candidate = np.flatnonzero(tasks.candidate.numpy())
     if len(candidate) < len(tasks.candidate):
@@ -81,13 +81,13 @@ def fingerprint(dataset: Dataset, head: Mapping[str, Any], warm_rows: Flags, rol
         start, stop = dataset.offset[max(first, 0)], dataset.offset[beyond]
         warm = np.flatnonzero(warm_rows[start:stop]) + start
         zero = np.zeros(len(warm), dtype=np.int64)
-        rows = np.concatenate(
-            [np.stack([dataset.user[warm], zero + WARM, dataset.item[warm], zero], axis=1), *(one.rows(first, beyond) for one in roles)]
-        )
-        rows = rows[np.lexsort((rows[:, 2], rows[:, 3], rows[:, 1], rows[:, 0]))]
-        whole.update(_bytes(rows))
+        by_role = {WARM: np.stack([dataset.user[warm], zero + WARM, dataset.item[warm], zero], axis=1)}
+        by_role |= {one.number: one.rows(first, beyond) for one in roles}
         for number, part in parts.items():
-            part.update(_bytes(rows[rows[:, 1] == number]))
+            part.update(_bytes(by_role[number]))
+        rows = np.concatenate(list(by_role.values()))
+        # Each role is sorted already, so a stable sort has little left to do.
+        whole.update(_bytes(rows[np.argsort(rows[:, 0] * 8 + rows[:, 1], kind="stable")]))
     return whole.hexdigest(), {NAMES[number]: part.hexdigest() for number, part in parts.items()}
 
 

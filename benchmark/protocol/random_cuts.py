@@ -37,7 +37,9 @@ def random_rows(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
         pool, query = parted(shuffled(rows, by_hash(board, dataset, seed_index)), _most(board, entity))
         return Chosen(entity, pool, query, candidate=partners).with_query()
 
-    return Cutting(warm_rows, known, chosen(parts.validation), chosen(parts.test), parts.n_eligible, parts.n_ineligible, partners)
+    validation, test = chosen(parts.validation), chosen(parts.test)
+    dropped = len(parts.test) - len(test.entity)
+    return Cutting(warm_rows, known, validation, test, parts.n_eligible, parts.n_ineligible, partners, dropped)
 
 
 def new_partners(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
@@ -63,7 +65,9 @@ def new_partners(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
         return Chosen(entity, pool, new, candidate=lot == cold).of(pool.n == most).with_query()
 
     warm_rows = warm_rows & (lot == 0)[dataset.item]
-    return Cutting(warm_rows, known, chosen(parts.validation, 2), chosen(parts.test, 1), parts.n_eligible, parts.n_ineligible, lot == 0)
+    validation, test = chosen(parts.validation, 2), chosen(parts.test, 1)
+    dropped = len(parts.test) - len(test.entity)
+    return Cutting(warm_rows, known, validation, test, parts.n_eligible, parts.n_ineligible, lot == 0, dropped)
 
 
 def held_out_rows(board: Board, dataset: Dataset, seed_index: int) -> Cutting:

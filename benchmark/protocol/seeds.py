@@ -9,6 +9,7 @@ Generators). The order of rows in a file therefore changes nothing either.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def keyed_hash(seed: int, *columns: NDArray[np.int64]) -> NDArray[np.uint64]:
+def keyed_hash(seed: int, *columns: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     """One 64-bit hash a row of the integer `columns` [N], keyed by `seed`: [N] uint64."""
     state = np.full(columns[0].shape, np.uint64(seed), dtype=np.uint64)
     with np.errstate(over="ignore"):

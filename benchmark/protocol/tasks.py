@@ -6,6 +6,7 @@ histories by one sampler for all methods, on the device, without a loop over tas
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from benchmark.contract import Ratings, Support, TensorRecord, World
 from benchmark.errors import MethodError
+
+ROWS_AT_ONCE = 8_000_000  # of the histories, while they are put into another order
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,14 @@ class Histories:
         self.rows = rows  # [n_entities]
         self.entity, self.partner = ratings.entity, ratings.partner
         self.rating, self.time = ratings.rating, ratings.time
+        self.runs = _runs(self.offset)  # rows from .. to before, whole histories
+
+
+def _runs(offset: Tensor) -> list[tuple[int, int]]:
+    """Runs of whole histories of about ROWS_AT_ONCE rows: what is sorted by entity can be sorted run by run."""
+    every = torch.arange(0, int(offset[-1]) + ROWS_AT_ONCE, ROWS_AT_ONCE, device=offset.device)
+    ends = offset[torch.searchsorted(offset, every).clamp(max=len(offset) - 1)]
+    return [(start, stop) for start, stop in itertools.pairwise(ends.tolist()) if stop > start]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,14 +229,20 @@ class TaskSampler:
 
     def _shuffled(self, histories: Histories) -> Tensor:
         """The rows, each entity's in an order of their own: [N] int64."""
-        luck = torch.rand(len(histories.entity), generator=self._generator, device=self._world.device, dtype=torch.float64)
-        return torch.argsort(histories.entity + luck)
+        found = torch.empty_like(histories.entity)
+        for start, stop in histories.runs:
+            luck = torch.rand(stop - start, generator=self._generator, device=found.device, dtype=torch.float64)
+            found[start:stop] = torch.argsort(luck.add_(histories.entity[start:stop])).add_(start)
+        return found
 
 
 def _in_time(histories: Histories) -> Tensor:
     """The rows, each entity's in the order of time: [N] int64."""
-    order = torch.argsort(histories.time, stable=True)
-    return order[torch.argsort(histories.entity[order], stable=True)]
+    found = torch.empty_like(histories.entity)
+    for start, stop in histories.runs:
+        order = torch.argsort(histories.time[start:stop], stable=True)
+        found[start:stop] = order[torch.argsort(histories.entity[start:stop][order], stable=True)].add_(start)
+    return found
 
 
 def _where(ratings: Ratings, keep: Tensor) -> Ratings:

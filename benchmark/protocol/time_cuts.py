@@ -40,7 +40,7 @@ def arrival(board: Board, dataset: Dataset, _: int) -> Cutting:
     cold[seen[came[starts[0] :]]] = True
     eligible, kept = int(cold.sum()), len(validation.entity) + len(test.entity)
     warm_rows = dataset.time < t0
-    return Cutting(warm_rows, ~cold, validation, test, kept, eligible - kept, _met_before(dataset, t0), "first")
+    return Cutting(warm_rows, ~cold, validation, test, kept, eligible - kept, _met_before(dataset, t0), 0, "first")
 
 
 def _from_first(board: Board, dataset: Dataset, entity: Ints) -> Chosen:
@@ -83,7 +83,7 @@ def _fit(board: Board, dataset: Dataset, edges: list[int], window: int, test: Ch
     warm_rows[validation.query.row] = False
     known = np.ones(len(dataset.users), dtype=bool)
     absent = int(np.sum(np.diff(dataset.offset) > 0)) - len(test.entity)
-    return Cutting(warm_rows, known, validation, test, len(test.entity), absent, _met_before(dataset, fit), "last", frozen)
+    return Cutting(warm_rows, known, validation, test, len(test.entity), absent, _met_before(dataset, fit), 0, "last", frozen)
 
 
 def _edges(dataset: Dataset) -> list[int]:

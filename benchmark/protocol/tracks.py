@@ -105,8 +105,10 @@ def _split(board: Board, dataset: Dataset, parts: Cutting, seed_index: int) -> S
             "warm_rows": int(parts.warm_rows.sum()),
             "validation": len(validation),
             "test": len(test),
+            "dropped": parts.n_dropped,
             "test_without_relevant_query": len(parts.test.entity) - len(test),
             "catalogue": int(test.candidate.sum()),
+            "repeats": dataset.repeats,
         },
         fingerprint=print_,
         hashes=hashes,
@@ -217,10 +219,10 @@ def _ratings(dataset: Dataset, warm_rows: Flags, entity_of: Ints) -> Ratings:
 
 
 def _shots_to_come(board: Board, parts: Cutting) -> tuple[int, ...]:
-    """The board's shots; where it shows all of a history, a few lengths that stand for those to come."""
+    """The board's shots; where it shows all of a history, a few lengths, so that half of the histories can become training tasks."""
     if board.shots != (ALL,):
         return board.shots
-    lengths = np.quantile(parts.test.pool.n, [0.1, 0.3, 0.5, 0.7, 0.9], method="nearest")
+    lengths = np.quantile(parts.test.pool.n, [0.1, 0.3, 0.5], method="nearest")
     return tuple(int(k) for k in np.unique(np.maximum(lengths, 1)))
 
 

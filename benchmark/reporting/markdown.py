@@ -40,7 +40,7 @@ def page(tables: Sequence[Table]) -> str:
     for table in tables:
         version = f", board {table.board_sha256[:12]}, protocol {table.protocol}" if several[table.dataset] > 1 else ""
         lines += ["", f"## {table.dataset}{version}", "", *(f"- {line}" for line in _facts(table)), ""]
-        lines += [_grid(table, "pipe"), "", _others(table, "pipe"), "", _published(table, "pipe")]
+        lines += [_grid(table, "pipe"), "", _others(table, "pipe"), "", _staleness(table, "pipe"), "", _published(table, "pipe")]
         lines += ["", *(f"- `{plain(row.method)}` {plain(row.note)}" for row in table.rows if row.note)]
     text = "\n".join(lines)
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -51,7 +51,7 @@ def text(table: Table) -> str:
     facts = table.facts
     head = f"{table.board} on {table.dataset}: {facts.metric}, {ARROW[facts.higher_is_better]}"
     notes = [f"  {printable(row.method)} {printable(row.note)}" for row in table.rows if row.note]
-    beside = [_published(table, "simple")] if table.facts.published else []
+    beside = [one for one in (_staleness(table, "simple"), _published(table, "simple")) if one]
     lines = [head, *(f"  {line}" for line in _facts(table)), "", _grid(table, "simple"), *(line for one in beside for line in ("", one))]
     lines += [*([""] if notes else []), *notes]
     return "\n".join(lines)
@@ -76,15 +76,16 @@ def _exported(table: Table, method: str, metric: str, k: int | None, figure: Int
 def _facts(table: Table) -> list[str]:
     counts, facts = table.counts, table.facts
     seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
-    drawn = f", each drawn {facts.draws} times" if facts.draws > 1 else ""
-    lines = [f"{table.n_tasks:,} test tasks{drawn} over {seeds}; {counts.get('catalogue', 0):,} partners in the catalogue."]
+    asked = f", each asked {facts.draws} times" if facts.draws > 1 else ""
+    lines = [f"{table.n_tasks:,} test tasks{asked} over {seeds}; {counts.get('catalogue', 0):,} candidates."]
     if counts:
-        need = "that the cut allows" if facts.shots == (ALL,) else f"of {max(facts.shots) + 5} rows or more"
-        rest = "others are not asked" if facts.shots == (ALL,) else "with fewer stay in training"
-        lines.append(
-            f"Kept {counts['eligible']:,} entities {need}, and {counts['ineligible']:,} {rest}; "
-            f"dropped {counts['test_without_relevant_query']:,} test tasks without a relevant query row."
-        )
+        need, rest = _kept(facts)
+        dropped = [f"{counts.get('test_without_relevant_query', 0):,} test tasks without a relevant query row"]
+        if counts.get("dropped"):
+            dropped.insert(0, f"{counts['dropped']:,} entities of the test slices that lack rows of known or of new partners")
+        kept = f"Kept {counts['eligible']:,} entities {need}, and {counts['ineligible']:,} {rest}; " if facts.track != "drift" else need
+        repeats = f" {counts['repeats']:,} repeated rows of the file went before: the last one stands." if counts.get("repeats") else ""
+        lines.append(f"{kept}dropped {' and '.join(dropped)}.{repeats}")
     if facts.n_seeds > len(table.seeds):
         lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds, so nobody is ranked.")
     if table.n_tasks < NO_TABLE:
@@ -104,6 +105,19 @@ def _facts(table: Table) -> list[str]:
     if any(row.trials for row in table.rows):
         lines.append("`trials`: how many configurations were tried on validation entities; a dash stands for a row with its defaults.")
     return lines
+
+
+def _kept(facts: BoardFacts) -> tuple[str, str]:
+    """Who is asked, and what becomes of the others."""
+    most = max(facts.shots)
+    if facts.cut == "windows":
+        return f"A task is an entity with {most} rows or more before a window and 5 or more in it; ", ""
+    if facts.cut == "arrival":
+        return f"who came last, of {most + 5} rows or more, 5 of them strictly later than what is shown", "who came last have fewer"
+    if facts.shots == (ALL,):
+        return "that the cut allows", "others are not asked"
+    where = " in the target domain" if facts.track == "cross-domain" else ""
+    return f"of {most + 5} rows or more{where}", "with fewer stay in training"
 
 
 def _grid(table: Table, form: str) -> str:
@@ -144,6 +158,20 @@ def _others(table: Table, form: str) -> str:
     ]
     heads = ["mean over k >= 1", *names]
     return tabulate(rows, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 1)) if rows else ""
+
+
+def _staleness(table: Table, form: str) -> str:
+    """Refitted and frozen in each window, and what the refits gain."""
+    rows = [(row, row.staleness) for row in table.rows if row.staleness is not None]
+    if not rows:
+        return ""
+    windows = range(len(rows[0][1].refitted))
+    cells = []
+    for row, one in rows:
+        pairs = [f"{number(one.refitted[w])} / {number(one.frozen[w])}" for w in windows]
+        cells.append([_name(row.method, form), *pairs, _cell(one.gain)])
+    heads = ["refitted / frozen", *(f"window {w + 1} ({rows[0][1].n_tasks[w]} tasks)" for w in windows), "refits gain after window 1"]
+    return tabulate(cells, heads, tablefmt=form, disable_numparse=True, colalign=_align(len(heads), 1))
 
 
 def _published(table: Table, form: str) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records.schema import BoardFacts, CellRecord
+from benchmark.reporting.staleness import Staleness, staleness
 from benchmark.reporting.statistics import Bootstrap, Interval, compare
 
 REFERENCES = ("chance", "oracle")
 TRIVIAL = ("popularity", "item_mean", "bias", "content_ridge", "item_knn")  # where applicable: a row that is n/a is not asked for
-NO_TABLE, LOW_POWER = 30, 100  # test tasks over all seeds
+NO_TABLE, LOW_POWER = 30, 100  # test tasks over all seeds, or in one window of the track `drift`
 
 Rows = Callable[[CellRecord], dict[str, list[float]]]
 
@@ -32,6 +33,7 @@ class Row:
     rank: tuple[int, int] | None = None
     beats_trivial: bool | None = None  # None: not asked, e.g. of a trivial row
     trials: tuple[int, ...] = ()  # of the searches that chose its settings, where it was tuned
+    staleness: Staleness | None = None  # on the track `drift`
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Table:
     facts: BoardFacts
     seeds: tuple[int, ...]
     n_tasks: int
+    fewest_tasks: int  # in a window of the track `drift`; elsewhere `n_tasks`
     counts: dict[str, int]  # summed over seeds where that makes sense
     trivial: tuple[str, ...]  # the rows that "beats trivial" compares with
     lacking: tuple[str, ...]  # trivial rows without numbers here: "beats trivial" is then not answered
@@ -58,7 +61,7 @@ class Table:
 
     @property
     def low_power(self) -> bool:
-        return self.n_tasks < LOW_POWER
+        return self.fewest_tasks < LOW_POWER
 
 
 def tables(records: Iterable[CellRecord], rows: Rows) -> list[Table]:
@@ -84,14 +87,16 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     seeds = tuple(sorted({record.identity.seed_index for record in records if record.status == "ok"}))
     whole = {name: cells for name, cells in by_method.items() if name not in strays and _is_whole(cells, seeds)}
     first = {record.identity.seed_index: record for record in reversed(records)}
-    n_tasks = sum(draws[0].n_tasks for draws in slices_of(facts, [first[seed] for seed in seeds]))
+    slices = [draws[0].n_tasks for draws in slices_of(facts, [first[seed] for seed in seeds])]
+    n_tasks = sum(slices)
+    fewest = min(slices, default=0) if facts.track == "drift" else n_tasks
     absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
     absent += [Row(name, f"stale: made on another split ({print_[:12]}...); run it again") for name, print_ in sorted(strays.items())]
     trivial = tuple(name for name in TRIVIAL if name in whole)
     lacking = tuple(name for name in TRIVIAL if name not in whole and not _is_unsupported(by_method.get(name, [])))
     complete = len(seeds) == facts.n_seeds
     made: list[Row] = []
-    if n_tasks >= NO_TABLE:
+    if fewest >= NO_TABLE:
         values = {name: values_of(facts, cells, rows) for name, cells in whole.items()}
         made = _rows(facts, values, whole, () if lacking or not complete else trivial, complete)
     ranked = [row for row in made if row.method not in REFERENCES]
@@ -103,7 +108,8 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
         facts,
         seeds,
         n_tasks,
-        _counts(first, seeds),
+        fewest,
+        _counts(facts, first, seeds),
         trivial,
         lacking,
         ranked + absent,
@@ -198,6 +204,7 @@ def _rows(
                 gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,
                 rank=order.rank(at) if ranked and order is not None and at is not None else None,
                 trials=tuple(sorted({int(cell.tuning["trials"]) for cell in cells[name] if cell.tuning})),
+                staleness=None if name in REFERENCES else staleness(facts, values[name], later, seed_of_task),
                 beats_trivial=all(order.better[at, contest.index(t)] for t in trivial) if asked and order else None,
             )
         )
@@ -219,10 +226,11 @@ def _area(row: Row, metric: str) -> float:
     return row.area[metric].mean
 
 
-def _counts(first: dict[int, CellRecord], seeds: tuple[int, ...]) -> dict[str, int]:
-    summed = ("test", "validation", "test_without_relevant_query")
+def _counts(facts: BoardFacts, first: dict[int, CellRecord], seeds: tuple[int, ...]) -> dict[str, int]:
+    summed = ("test", "validation", "test_without_relevant_query", "dropped")
     counts = dict(first[seeds[0]].counts) if seeds else {}
+    slices = slices_of(facts, [first[seed] for seed in seeds])
     for name in summed:
         if name in counts:
-            counts[name] = sum(first[seed].counts[name] for seed in seeds)
+            counts[name] = sum(draws[0].counts[name] for draws in slices)
     return counts
