@@ -139,6 +139,25 @@ def test_a_category_of_2023_from_a_local_folder(tmp_path, own_cache):
     assert len(store.load(CATEGORY, folder)) == 1, "nor do those of another edition of the file"
 
 
+@pytest.mark.parametrize("file", ["items.words.word.npy", "time.npy", "manifest.json"])
+def test_a_half_written_cache_is_made_again(tmp_path, own_cache, file):
+    folder = _hub_files(tmp_path)
+    _write(folder / METADATA_2023, _lines([{"parent_asin": "B1", "title": "Card", "store": "Shop"}]))
+    good = store.load(CATEGORY, folder)
+    (written,) = own_cache.glob(f"columns/*/{file}")
+    written.write_bytes(written.read_bytes()[: written.stat().st_size // 2])
+    same(good, store.load(CATEGORY, folder))
+    same(good, store.load(CATEGORY, folder))
+
+
+@pytest.mark.parametrize("content", ['{"parent_asin": "B1", "title": "Ca', '{"parent_asin": "B1", "title": ["Card"]}\n', "B1,Card\n"])
+def test_metadata_that_cannot_be(tmp_path, own_cache, content):
+    folder = _hub_files(tmp_path)
+    _write(folder / METADATA_2023, content)
+    with pytest.raises(DataError, match=r"meta_Gift_Cards\.jsonl cannot be read as JSON lines"):
+        store.load(CATEGORY, folder)
+
+
 def test_the_collection_has_33_categories():
     assert len(amazon_2023.names()) == 33
     assert {source(name).files[METADATA_2023.replace("Gift_Cards", category)] for name, category in amazon_2023.names().items()} == {""}
