@@ -65,9 +65,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="check the machine, the data and the boards' fingerprints")
     _data_dir(doctor)
     doctor.add_argument("--pins", metavar="BOARD", help="print the fingerprints to pin in a board file instead")
-    data = verbs.add_parser("data", help="fetch a public data set")
-    data.add_argument("action", choices=("fetch",))
-    data.add_argument("name", metavar="NAME")
+    _data_options(verbs.add_parser("data", help="public data sets: list, fetch, verify, info"))
     return top
 
 
@@ -102,12 +100,24 @@ def _tune_options(tune: argparse.ArgumentParser) -> None:
     _data_dir(tune)
 
 
+def _data_options(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _data_dir(actions.add_parser("list", help="every data set, where it is and what a fetch costs"))
+    actions.add_parser("fetch", help="get one into the cache folder; an interrupted fetch goes on").add_argument("name", metavar="NAME")
+    verify = actions.add_parser("verify", help="hashes and counts of one, or of all that are here")
+    verify.add_argument("name", metavar="NAME", nargs="?")
+    _data_dir(verify)
+    info = actions.add_parser("info", help="files, terms, citation, counts and features of one")
+    info.add_argument("name", metavar="NAME")
+    _data_dir(info)
+
+
 def _out(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", type=Path, default=Path("runs"), help="folder of the cells (default: runs)")
 
 
 def _data_dir(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--data-dir", type=Path, help="folder of public archives (also: COLDSTART_DATA)")
+    verb.add_argument("--data-dir", type=Path, help="folder of public data (also: COLDSTART_DATA)")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -191,10 +201,28 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from benchmark.data.store import fetch
+    from benchmark import datasheet
 
-    print(fetch(arguments.name))
+    if arguments.action == "list":
+        print(datasheet.listed(arguments.data_dir))
+    elif arguments.action == "info":
+        print(datasheet.info(arguments.name, arguments.data_dir))
+    elif arguments.action == "verify":
+        good = True
+        for line, fine in datasheet.verified(arguments.name, arguments.data_dir):
+            print(line, flush=True)
+            good = good and fine
+        return 0 if good else 1
+    else:
+        from benchmark.data.fetching import fetch
+
+        paths = fetch(arguments.name, _megabytes if sys.stderr.isatty() else None)
+        print("\n".join(map(str, paths)) or f"{arguments.name} is generated: there is nothing to fetch")
     return 0
+
+
+def _megabytes(done: int, total: int) -> None:
+    sys.stderr.write(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB{chr(10) if done == total else ''}")
 
 
 _VERBS = {"run": _run, "tune": _tune, "list": _list, "render": _render, "export": _export, "doctor": _doctor, "data": _data}

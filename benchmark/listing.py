@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.data.amazon_2023 import FAMILY
 from benchmark.data.catalogue import SOURCES
+from benchmark.data.store import fetch_command, is_here
 from benchmark.protocol import boards
 from benchmark.running import methods
 
@@ -15,19 +17,13 @@ def listing(data_dir: Path | None) -> str:
     for name in boards.board_names():
         board = boards.load(name)
         lines.append(f"  {name:<16} {board.title}")
-        lines.append(f"  {'':<16} by {board.metric}; shots {', '.join(map(boards.k_label, board.shots))}; on {', '.join(board.datasets)}")
-    lines += ["", "data sets"]
+        on = ", ".join(f"{dataset} (ready)" if is_here(dataset, data_dir) else dataset for dataset in board.datasets)
+        lines.append(f"  {'':<16} by {board.metric}; shots {', '.join(map(boards.k_label, board.shots))}; on {on}")
+    lines += ["", "data sets (more of each: python -m benchmark data info NAME)"]
     for name, source in SOURCES.items():
-        ready = "ready" if is_here(source.archive, data_dir) or source.embedded else f"python -m benchmark data fetch {name}"
-        lines.append(f"  {name:<16} {source.title}; {ready}")
-        lines.append(f"  {'':<16} {source.terms}")
+        lines.append(f"  {name:<36} {source.title}; {'ready' if is_here(name, data_dir) else f'{fetch_command(name)}'}")
+    lines.append(f"  and {FAMILY}")
     lines += ["", "methods"]
     for name, (target, _) in methods.table().items():
         lines.append(f"  {name:<22} {methods.summary(target)}")
     return "\n".join(lines)
-
-
-def is_here(archive: str, data_dir: Path | None) -> bool:
-    from benchmark.data.store import folders
-
-    return any((folder / archive).is_file() for folder in folders(data_dir))

@@ -98,7 +98,7 @@ def test_no_network_is_code_1(own_cache, monkeypatch, capsys):
 def test_doctor_is_content_here(capsys):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "ml-latest-small: 3 members as published" in text
+    assert "ml-latest-small: 3 files as published" in text
     assert "user-ranking on ml-latest-small: 5 splits as pinned" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import hashlib
 import json
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.catalogue import Source
 from benchmark.data.dataset import Dataset, Side, Tags, Words
+from benchmark.data.pins import Source
 from benchmark.files import part_prefix, sweep
 
 log = logging.getLogger(__name__)
@@ -23,15 +24,31 @@ OPTIONAL = ("cold_users", "cold_items", "domain")
 PLAIN = ("synthetic", "implicit", "clock", "repeats")
 
 
-def key(entry: Source, loader: str) -> str:
-    """What cached columns depend on: the published bytes, and the code that reads them into columns."""
-    digest = hashlib.sha256(entry.sha256.encode())
-    for module in (loader, "benchmark.data.dataset", __name__):
-        spec = util.find_spec(module)
-        assert spec is not None
-        assert spec.origin is not None
-        digest.update(Path(spec.origin).read_bytes())
+def key(entry: Source, loader: str, unpinned: str = "") -> str:
+    """What cached columns depend on: the published bytes, and the code that reads them into columns.
+
+    `unpinned` tells of files whose hash is not known beforehand.
+    """
+    digest = hashlib.sha256((entry.sha256 + unpinned).encode())
+    for path in sorted({*_code(loader), *_code(__name__)}):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _code(module: str, seen: frozenset[str] = frozenset()) -> set[Path]:
+    """The file of a module, and of all that it imports from benchmark.data; the catalogue's hash speaks for the catalogue."""
+    spec = util.find_spec(module)
+    if module in seen or spec is None or spec.origin is None:
+        return set()
+    path = Path(spec.origin)
+    found = {path}
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark.data"):
+            named = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "benchmark.data" else [str(node.module)]
+            for name in named:
+                if not name.endswith(("catalogue", "pins")):
+                    found |= _code(name, seen | {module})
+    return found
 
 
 def _columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,22 +1,24 @@
-"""MovieLens latest-small, 100K and 1M: bytes of the published files to columns.
+"""MovieLens latest-small, 100K, 1M, 25M and 32M: the published files to columns.
+
+A loader takes {member: path}; whoever calls it has checked the files, and writes the data set's hash on the result.
 
 Facts used: genres and the year in the title (items); gender, age, occupation and the first digit of
-the zip code (users, 100K and 1M); tags (latest-small). The catalogue of items is the whole file of
+the zip code (users, 100K and 1M); tags (latest-small, 25M and 32M). The catalogue of items is the whole file of
 movies, rated or not.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.data.catalogue import SOURCES
+from benchmark.data.checking import plain
 from benchmark.data.dataset import Dataset, Ints, Side, Tags, build
 from benchmark.errors import DataError
 
@@ -28,43 +30,55 @@ GENRES_100K = (
 AGES = np.array([0, 18, 25, 35, 45, 50, 56])  # the groups that ML-1M publishes
 
 
-def latest_small(files: Mapping[str, bytes]) -> Dataset:
-    """comma-separated with a header; ratings 0.5 to 5 in halves."""
-    name = "ml-latest-small"
-    ratings = _read(name, files, "ratings.csv", ["userId", "movieId", "rating", "timestamp"])
+def latest_small(files: Mapping[str, Path]) -> Dataset:
+    return _comma_separated("ml-latest-small", files)
+
+
+def ml_25m(files: Mapping[str, Path]) -> Dataset:
+    return _comma_separated("ml-25m", files)
+
+
+def ml_32m(files: Mapping[str, Path]) -> Dataset:
+    return _comma_separated("ml-32m", files)
+
+
+def _comma_separated(name: str, files: Mapping[str, Path]) -> Dataset:
+    """Commas and a header; ratings 0.5 to 5 in halves."""
     movies = _read(name, files, "movies.csv", ["movieId", "title", "genres"])
-    tags = _read(name, files, "tags.csv", ["userId", "movieId", "tag", "timestamp"])
     items = _items(movies["movieId"], movies["title"], movies["genres"].str.get_dummies("|"))
-    users = Side.bare(np.unique(ratings["userId"].to_numpy(np.int64)))
+    ratings = _read(name, files, "ratings.csv", ["userId", "movieId", "rating", "timestamp"])
     rows = _rows(name, ratings, ["userId", "movieId", "rating", "timestamp"])
-    return build(name, SOURCES[name].sha256, rows, (users, items), (0.5, 5.0), _tags(tags, users, items))
+    del ratings
+    users = Side.bare(np.unique(rows[0]))
+    tags = _tags(_read(name, files, "tags.csv", ["userId", "movieId", "tag", "timestamp"]), users, items)
+    return build(name, "", rows, (users, items), (0.5, 5.0), tags)
 
 
-def ml_1m(files: Mapping[str, bytes]) -> Dataset:
+def ml_1m(files: Mapping[str, Path]) -> Dataset:
     """`::` between fields, ISO-8859-1, no header; ratings 1 to 5."""
     name = "ml-1m"
     # A one-character separator keeps pandas on its C engine; every second column is then empty.
     ratings = _read(name, files, "ratings.dat", list("umrt"), sep=":", usecols=[0, 2, 4, 6])
     users = _read(name, files, "users.dat", ["id", "gender", "age", "job", "zip"], sep=":", usecols=[0, 2, 4, 6, 8])
     # Titles hold colons, so this small file is split as text.
-    lines = pd.Series(files["ml-1m/movies.dat"].decode("iso-8859-1").splitlines())
+    lines = pd.Series(files["ml-1m/movies.dat"].read_text("iso-8859-1").splitlines())
     movies = lines.str.split("::", expand=True)
     items = _items(movies[0], movies[1], movies[2].str.get_dummies("|"))
-    return build(name, SOURCES[name].sha256, _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
+    return build(name, "", _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
 
 
-def ml_1m_melu(files: Mapping[str, bytes]) -> Dataset:
+def ml_1m_melu(files: Mapping[str, Path]) -> Dataset:
     """ML-1M and who is cold in MeLU's split: the users of one of its files, and the films of 1998 and later."""
     dataset = ml_1m(files)
-    published = json.loads(files["melu-ml-1m/user_cold_state.json"])
+    with plain(files["melu-ml-1m/user_cold_state.json"]) as opened:
+        published = json.load(opened)
     cold = np.isin(dataset.users.ids, np.array([int(user) for user in published], dtype=np.int64))
     # `dense` holds (year - 1980) / 20; a film without a year is not new.
     year = np.rint(dataset.items.dense[:, 0] * 20 + 1980)
-    name = "ml-1m-melu"
-    return replace(dataset, name=name, sha256=SOURCES[name].sha256, cold_users=cold, cold_items=year >= 1998)
+    return replace(dataset, name="ml-1m-melu", cold_users=cold, cold_items=year >= 1998)
 
 
-def ml_100k(files: Mapping[str, bytes]) -> Dataset:
+def ml_100k(files: Mapping[str, Path]) -> Dataset:
     """Tabs in u.data, bars in u.item (with 19 genre flags) and u.user; ratings 1 to 5."""
     name = "ml-100k"
     ratings = _read(name, files, "u.data", list("umrt"), sep="\t")
@@ -74,12 +88,12 @@ def ml_100k(files: Mapping[str, bytes]) -> Dataset:
     items = _items(movies["id"], movies["title"], movies[list(GENRES_100K[1:])])
     users["age"] = AGES[np.searchsorted(AGES, users["age"], side="right") - 1]
     users["job"] = users["job"].rank(method="dense").astype(int) - 1
-    return build(name, SOURCES[name].sha256, _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
+    return build(name, "", _rows(name, ratings, list("umrt")), (_users(users), items), (1.0, 5.0))
 
 
 def _read(
     name: str,
-    files: Mapping[str, bytes],
+    files: Mapping[str, Path],
     file: str,
     columns: list[str],
     sep: str = ",",
@@ -90,7 +104,7 @@ def _read(
     header: Any = 0 if sep == "," else None
     try:
         frame = pd.read_csv(
-            io.BytesIO(files[f"{name}/{file}"]),
+            files[f"{name}/{file}"],
             sep=sep,
             header=header,
             usecols=usecols,
@@ -150,7 +164,8 @@ def _tags(frame: pd.DataFrame, users: Side, items: Side) -> Tags:
     """Tags in lower case, of users and items that the other files know."""
     user, item = frame["userId"].to_numpy(np.int64), frame["movieId"].to_numpy(np.int64)
     keep = np.isin(user, users.ids) & np.isin(item, items.ids)
-    words, word = np.unique(frame["tag"].astype(str).str.strip().str.lower().to_numpy(str)[keep], return_inverse=True)
+    # factorize and not np.unique, whose fixed-width copy of a few million tags would take gigabytes
+    word, words = pd.factorize(frame["tag"].astype(str).str.strip().str.lower()[keep], sort=True)
     return Tags(
         np.searchsorted(users.ids, user[keep]),
         np.searchsorted(items.ids, item[keep]),

@@ -1,31 +1,40 @@
-"""Where data lies: find it, fetch it, verify every member.
+"""Where data lies: find it, verify it, load it.
 
 Search order: `--data-dir`, the variable COLDSTART_DATA, the package itself (embedded data), and the
-cache folder (COLDSTART_CACHE, else ~/.cache/coldstart-bench) where `data fetch` puts archives.
+cache folder (COLDSTART_CACHE, else ~/.cache/coldstart-bench) where `data fetch` puts files.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import shutil
 import tempfile
-import urllib.error
-import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
 from benchmark.data import columns
-from benchmark.data.catalogue import Source, source
+from benchmark.data.catalogue import source
+from benchmark.data.checking import check_archive, check_files, extract
+from benchmark.data.checking import fetch_command as fetch_command
 from benchmark.data.dataset import Dataset
+from benchmark.data.pins import Source
 from benchmark.errors import DataError, UsageError
-from benchmark.files import part_prefix, sweep
 
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of one data set were found."""
+
+    archive: Path | None  # None where it has none
+    files: Mapping[str, Path]  # path in a data folder -> the file, plain or packed
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (*([self.archive] if self.archive else []), *self.files.values())
 
 
 def cache_folder() -> Path:
@@ -33,130 +42,110 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "coldstart-bench"
 
 
-def find(name: str, data_dir: Path | None = None) -> Path | None:
-    """The archive of a data set, or None where it, or a file that belongs beside it, is not here. Contents are not looked at."""
-    entry = source(name)
-    for folder in folders(data_dir):
-        if (folder / entry.archive).is_file() and all(_plain_or_packed(folder, extra) for extra in entry.extras):
-            return folder / entry.archive
-    return None
-
-
-def _plain_or_packed(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+def fetched_folder() -> Path:
+    """Where `data fetch` puts files."""
+    return cache_folder() / "archives"
 
 
 def folders(data_dir: Path | None) -> list[Path]:
     variable = os.environ.get("COLDSTART_DATA")
     for told, folder in (("--data-dir", data_dir), ("COLDSTART_DATA", Path(variable) if variable else None)):
         if folder is not None and not folder.is_dir():
-            raise UsageError(f"{told} names '{folder}', which is no folder; name the one that holds the archives, or leave it out")
+            raise UsageError(f"{told} names '{folder}', which is no folder; name the one that holds the data, or leave it out")
     chosen = [data_dir] if data_dir else []
-    return [*chosen, *([Path(variable)] if variable else []), EMBEDDED, cache_folder() / "archives"]
+    return [*chosen, *([Path(variable)] if variable else []), EMBEDDED, fetched_folder()]
+
+
+def locate(entry: Source, data_dir: Path | None) -> Place:
+    """What is here of a data set. Contents are not looked at."""
+    searched = folders(data_dir)
+    found = {needed: path for needed in entry.files if (path := _first(searched, needed)) is not None}
+    archives = [folder / entry.archive for folder in searched if entry.archive and (folder / entry.archive).is_file()]
+    return Place(archives[0] if archives else None, found)
+
+
+def find(name: str, data_dir: Path | None = None) -> Place | None:
+    """The files of a data set, or None where one that it needs is not here."""
+    entry = source(name)
+    place = locate(entry, data_dir)
+    here = {*place.files, *([entry.archive] if place.archive else [])}
+    return place if set(entry.needs) <= here else None
+
+
+def is_here(name: str, data_dir: Path | None = None) -> bool:
+    return find(name, data_dir) is not None
+
+
+def _first(searched: list[Path], name: str) -> Path | None:
+    return next((path for folder in searched for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def verify(name: str, data_dir: Path | None = None) -> None:
-    """Checks the archive that a search would find, where one is here; cached columns do not speak for it."""
-    archive = find(name, data_dir)
-    if archive is not None:
-        read_members(archive, source(name))
+    """Checks the files that a search would find, where they are here; cached columns do not speak for them."""
+    entry, place = source(name), find(name, data_dir)
+    if place is None:
+        return
+    if place.archive is not None:
+        check_archive(place.archive, entry)
+    check_files(place.files, entry)
+
+
+@contextmanager
+def opened(entry: Source, place: Place) -> Iterator[dict[str, Path]]:
+    """The checked files of a data set: name -> path; what comes out of an archive goes away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="coldstart-") as folder:
+        members = extract(place.archive, entry, Path(folder)) if place.archive is not None else {}
+        check_files(place.files, entry)
+        yield {**members, **place.files}
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
     """A data set's checked columns, from the cache where they were parsed before.
 
-    Raises DataError where the archive is absent, damaged, or not the published one.
+    Raises DataError where a file is absent, damaged, or not the published one.
     """
     entry = source(name)
-    module, function = entry.loader.split(":")
-    cached = cache_folder() / "columns" / f"{name}-{columns.key(entry, module)}"
+    module, _ = entry.loader.split(":")
+    if entry.generated:
+        return parse(entry, Place(None, {}))
+    place = find(name, data_dir)
+    cached = cache_folder() / "columns" / f"{name}-{columns.key(entry, module, _unpinned(entry, place))}"
     dataset = columns.read(cached, entry)
     if dataset is not None:
         return dataset
-    archive = find(name, data_dir)
-    if archive is None:
+    if place is None:
         raise DataError(
-            f"data set '{name}' is not here; looked for {entry.archive} in "
+            f"data set '{name}' is not here; looked for {', '.join(entry.needs)} in "
             f"{', '.join(map(str, folders(data_dir)))}; get it with `{fetch_command(name)}`"
         )
-    loader: Callable[[Mapping[str, bytes]], Dataset] = getattr(import_module(module), function)
-    parsed = loader(read_members(archive, entry))
+    parsed = parse(entry, place)
     columns.write(cached, parsed)
     return parsed
 
 
-def fetch_command(name: str) -> str:
-    return f"python -m benchmark data fetch {name}"
+def parse(entry: Source, place: Place) -> Dataset:
+    """The data set from its checked files, held to the counts that the catalogue pins."""
+    module, function = entry.loader.split(":")
+    loader: Callable[[Mapping[str, Path]], Dataset] = getattr(import_module(module), function)
+    with opened(entry, place) as files:
+        made = loader(files)
+    check_counts(entry, made)
+    return replace(made, name=entry.name, sha256=entry.sha256)
 
 
-def read_members(archive: Path, entry: Source) -> dict[str, bytes]:
-    """The pinned members of a zip and the files that belong beside it, each checked against its sha256."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            present = set(opened.namelist())
-            missing = sorted(set(entry.members) - present)
-            if missing:
-                raise DataError(f"{archive} has no member {missing[0]}; it is not '{entry.name}', {_again(entry)}")
-            files = {member: opened.read(member) for member in entry.members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{archive} cannot be read as a zip ({error}); {_again(entry)}") from None
-    files |= {extra: _read_extra(archive.parent, extra) for extra in entry.extras}
-    pins = {**entry.members, **entry.extras}
-    for member, content in files.items():
-        got = hashlib.sha256(content).hexdigest()
-        if got != pins[member]:
-            raise DataError(
-                f"{archive}: {member} has sha256 {got} ({len(content):,} bytes) where {pins[member]} "
-                f"is published: truncated, re-ordered or edited; {_again(entry)}"
-            )
-    return files
-
-
-def _read_extra(folder: Path, name: str) -> bytes:
-    path = _plain_or_packed(folder, name)
-    if path is None:
-        raise DataError(f"{folder} has no {name} (or {name}.gz) beside the archive; put it there")
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); put it there again") from None
-
-
-def _again(entry: Source) -> str:
-    return f"remove it and get it with `{fetch_command(entry.name)}`"
-
-
-def fetch(name: str, timeout_seconds: float = 30.0) -> Path:
-    """Downloads the public archive into the cache folder; only a verified file gets its name."""
-    entry = source(name)
-    if entry.extras:
-        raise UsageError(
-            f"'{name}' is {entry.archive} and {', '.join(entry.extras)}, which no public archive holds; fetch the first, put the "
-            "second beside it as its authors publish it, and pass the folder as --data-dir or COLDSTART_DATA"
-        )
-    target = cache_folder() / "archives" / entry.archive
-    if target.is_file():
-        read_members(target, entry)
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target.parent)
-        handle, part = tempfile.mkstemp(dir=target.parent, prefix=part_prefix())
-        try:
-            with os.fdopen(handle, "wb") as opened, urllib.request.urlopen(entry.url, timeout=timeout_seconds) as answer:
-                shutil.copyfileobj(answer, opened)
-                opened.flush()
-                os.fsync(opened.fileno())
-            read_members(Path(part), entry)
-            os.chmod(part, 0o644)
-            os.replace(part, target)
-        finally:
-            Path(part).unlink(missing_ok=True)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+def check_counts(entry: Source, made: Dataset) -> None:
+    got = (len(made), len(made.users), len(made.items))
+    if entry.counts is not None and (got, made.repeats) != (entry.counts, entry.repeats):
+        rows, users, items = entry.counts
         raise DataError(
-            f"cannot reach {entry.url} ({getattr(error, 'reason', error)}); with a network, run the command again, "
-            f"or put {entry.archive} into a folder and pass it as --data-dir or COLDSTART_DATA"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot write {target} ({error.strerror}); free some space or set COLDSTART_CACHE") from None
-    return target
+            f"'{entry.name}' came out as {got[0]:,} rows of {got[1]:,} users and {got[2]:,} items, {made.repeats:,} repeats gone; "
+            f"the catalogue pins {rows:,}, {users:,}, {items:,} and {entry.repeats:,}: its loader has changed, or the pins are wrong"
+        )
+
+
+def _unpinned(entry: Source, place: Place | None) -> str:
+    """Which files that no hash pins were found, and as what: cached columns hold for these alone."""
+    if place is None:
+        return ""
+    found = [(name, path.stat()) for name, path in sorted(place.files.items()) if not entry.files[name]]
+    return "".join(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n" for name, stat in found)

@@ -17,13 +17,14 @@ def doctor(data_dir: Path | None) -> int:
     print("machine    " + ", ".join(f"{name} {value}" for name, value in environment.machine("cpu").items()))
     failures = 0
     for name, source in SOURCES.items():
-        archive = data.find(name, data_dir)
-        if archive is None:
+        if not data.is_here(name, data_dir):
             print(f"data       {name}: not here; {data.fetch_command(name)}")
             continue
         try:
-            data.read_members(archive, source)
-            print(f"data       {name}: {len(source.members)} members as published")
+            data.verify(name, data_dir)
+            n_files = len(source.members) + len(source.files)
+            said = f"{n_files} file{'s' if n_files > 1 else ''} as published" if n_files else "generated"
+            print(f"data       {name}: {said}")
             for line, good in _fingerprints(name, data_dir):
                 print(line)
                 failures += not good

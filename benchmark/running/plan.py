@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmark.data import store as data
-from benchmark.data.catalogue import SOURCES, source
+from benchmark.data.catalogue import source
 from benchmark.errors import BenchmarkError, UsageError, unknown
 from benchmark.evaluation.references import REFERENCES
 from benchmark.protocol import boards, tracks
@@ -101,7 +101,7 @@ def make(
         missing = next(iter(absent))
         raise UsageError(
             f"data set '{missing}' is not here; get it with `{data.fetch_command(missing)}`, or name the folder that "
-            f"holds {source(missing).archive} with --data-dir or COLDSTART_DATA"
+            f"holds {' and '.join(source(missing).needs)} with --data-dir or COLDSTART_DATA"
         )
     return Plan(cells, absent)
 
@@ -164,7 +164,7 @@ def _identity(board: Board, dataset: str, seed_index: int, fingerprint: str, ent
         board=board.name,
         board_sha256=board.on(dataset).sha256,
         dataset=dataset,
-        dataset_sha256=SOURCES[dataset].sha256,
+        dataset_sha256=source(dataset).sha256,
         fingerprint=fingerprint,
         seed_index=seed_index,
         seed=derive_seed(board.name, dataset, seed_index),

@@ -134,7 +134,7 @@ def _show(made: Plan, request: Request) -> None:
             print(f"page: {path}")
     for dataset, waiting in made.absent.items():
         print(
-            f"not run: {', '.join(waiting)} on {dataset}, whose data is not here; get it ({source(dataset).megabytes:g} MB, "
+            f"not run: {', '.join(waiting)} on {dataset}, whose data is not here; get it ({source(dataset).cost}; "
             f"{source(dataset).terms}) with `{fetch_command(dataset)}`"
         )
 

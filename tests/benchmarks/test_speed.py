@@ -58,5 +58,13 @@ def test_cut(benchmark):
 @pytest.mark.data
 @pytest.mark.benchmark(group="parse ML-1M")
 def test_parse_ml_1m(benchmark, real_data):
-    files = store.read_members(real_data / "ml-1m.zip", SOURCES["ml-1m"])
-    assert len(benchmark(movielens.ml_1m, files)) == 1_000_209
+    place = store.find("ml-1m", real_data)
+    with store.opened(SOURCES["ml-1m"], place) as files:
+        assert len(benchmark(movielens.ml_1m, files)) == 1_000_209
+
+
+@pytest.mark.data
+@pytest.mark.benchmark(group="ML-1M from its cached columns")
+def test_cached_ml_1m(benchmark, real_data, own_cache):
+    store.load("ml-1m", real_data)
+    assert len(benchmark(store.load, "ml-1m", real_data)) == 1_000_209
