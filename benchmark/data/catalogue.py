@@ -111,7 +111,25 @@ _MOVIELENS = (
     ),
 )
 
-SOURCES: dict[str, Source] = {source.name: source for source in (*_MOVIELENS, *AMAZON)}
+_SYNTHETIC = tuple(
+    Source(
+        name=name,
+        title=title,
+        loader=f"benchmark.data.synthetic:{loader}",
+        generated=True,
+        revision="1",  # another one where the world changes
+        counts=counts,
+        terms="made by the suite; MIT",
+        citation="this suite",
+        faults="synthetic: shows that a track works, and nothing about any real one",
+    )
+    for name, title, loader, counts in (
+        ("synthetic-cross-domain", "Synthetic: one taste in two domains", "two_domains", (28_800, 800, 300)),
+        ("synthetic-drift", "Synthetic: tastes that turn", "drifting", (16_980, 400, 200)),
+    )
+)
+
+SOURCES: dict[str, Source] = {source.name: source for source in (*_MOVIELENS, *AMAZON, *_SYNTHETIC)}
 
 
 def source(name: str) -> Source:
