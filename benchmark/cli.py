@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="check the machine, the data and the boards' fingerprints")
     _data_dir(doctor)
     doctor.add_argument("--pins", metavar="BOARD", help="print the fingerprints to pin in a board file instead")
+    doctor.add_argument("--certify", metavar="BOARD", help="write the certificates of a board's splits instead: counts and hashes")
+    doctor.add_argument("--to", type=Path, help="folder for the certificates (default: those of the suite, leaderboards/splits)")
     _data_options(verbs.add_parser("data", help="public data sets: list, fetch, verify, info"))
     return top
 
@@ -192,10 +194,15 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from benchmark.running.doctor import doctor, pins
+    from benchmark.protocol.boards import splits_folder
+    from benchmark.running.doctor import certify, doctor, pins
 
     if arguments.pins:
         print(pins(arguments.pins, arguments.data_dir))
+        return 0
+    if arguments.certify:
+        for path in certify(arguments.certify, arguments.data_dir, arguments.to or splits_folder()):
+            print(path)
         return 0
     return doctor(arguments.data_dir)
 

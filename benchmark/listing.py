@@ -16,9 +16,12 @@ def listing(data_dir: Path | None) -> str:
     lines = ["boards"]
     for name in boards.board_names():
         board = boards.load(name)
-        lines.append(f"  {name:<16} {board.title}")
-        on = ", ".join(f"{dataset} (ready)" if is_here(dataset, data_dir) else dataset for dataset in board.datasets)
-        lines.append(f"  {'':<16} by {board.metric}; shots {', '.join(map(boards.k_label, board.shots))}; on {on}")
+        lines.append(f"  {name:<20} {board.title}; by {board.metric}")
+        for dataset, pin in board.datasets.items():
+            tasks = boards.n_test_tasks(name, dataset)
+            told = f"{tasks:>6,} tasks over {pin.seeds} seeds" if tasks is not None else f"{pin.seeds} seeds, splits not pinned yet"
+            shots = ", ".join(map(boards.k_label, board.on(dataset).shots))
+            lines.append(f"    {dataset:<36} {told}; shots {shots}; {'ready' if is_here(dataset, data_dir) else 'not here'}")
     lines += ["", "data sets (more of each: python -m benchmark data info NAME)"]
     for name, source in SOURCES.items():
         lines.append(f"  {name:<36} {source.title}; {'ready' if is_here(name, data_dir) else f'{fetch_command(name)}'}")

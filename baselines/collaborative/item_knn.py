@@ -57,14 +57,17 @@ def _likeness(world: World, value: Tensor, n: int, shrink: float) -> Tensor:
     """
     entity = torch.unique(world.ratings.entity, return_inverse=True)[1]
     raters = SparseRows.of(world.ratings.partner, entity, world.n_partners)
-    x, rated = (torch.zeros(int(entity[-1]) + 1, world.n_partners, device=world.device) for _ in range(2))
-    x[entity, world.ratings.partner], rated[entity, world.ratings.partner] = value, 1.0
-    norm, value = x.norm(dim=0).clamp(min=1e-6), value[raters.order]
-    n, found = min(n, world.n_partners - 1), x.new_zeros(world.n_partners, world.n_partners)
+    value, partner = value[raters.order], world.ratings.partner[raters.order]
+    norm = value.new_zeros(world.n_partners).index_add_(0, partner, value.square()).sqrt().clamp(min=1e-6)
+    n, found = min(n, world.n_partners - 1), value.new_zeros(world.n_partners, world.n_partners)
     for start in range(0, world.n_partners, BLOCK):
         run = slice(start, start + BLOCK)
-        both = raters.times(rated[:, run].contiguous()).T
-        w = raters.times(x[:, run].contiguous(), value).T / (norm[run, None] * norm) * both / (both + shrink)
+        cells = slice(int(raters.offset[start]), int(raters.offset[min(start + BLOCK, world.n_partners)]))
+        x, rated = (value.new_zeros(int(entity[-1]) + 1, len(norm[run])) for _ in range(2))
+        place = raters.column[cells], partner[cells] - start
+        x[place], rated[place] = value[cells], 1.0
+        both = raters.times(rated).T
+        w = raters.times(x, value).T / (norm[run, None] * norm) * both / (both + shrink)
         w[torch.arange(len(w), device=w.device), torch.arange(start, start + len(w), device=w.device)] = 0.0
         nearest = w.abs().topk(n, 1).indices
         found[run].scatter_(1, nearest, w.gather(1, nearest))

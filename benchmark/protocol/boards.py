@@ -120,6 +120,22 @@ def boards_folder() -> Path:
     return repository if repository.is_dir() else here.parent / "boards"
 
 
+def splits_folder() -> Path:
+    """The certificates of the boards' splits."""
+    return boards_folder().parent / "splits"
+
+
+def n_test_tasks(board: str, dataset: str) -> int | None:
+    """How many tasks a board's seeds ask of a data set, as its certificate says; None where there is none."""
+    try:
+        made = json.loads((splits_folder() / board / f"{dataset}.json").read_text(encoding="utf-8"))
+        seeds = [int(one["counts"]["test"]) for one in made["seeds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    draws = load(board).draws(dataset)
+    return sum(seeds[: len(seeds) // draws])
+
+
 def board_names() -> list[str]:
     """Every shipped board; a preset of an old paper is called `papers/...`."""
     folder = boards_folder()

@@ -175,7 +175,7 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
     ratings = _ratings(dataset, parts.warm_rows, entity_of)
     warm = torch.zeros(n_partners, dtype=torch.bool)
     warm[ratings.partner] = True
-    domain = np.zeros(n_partners, dtype=np.int64) if dataset.domain is None else np.asarray(dataset.domain)
+    domain = np.zeros(n_partners, dtype=np.int64) if dataset.domain is None else np.array(dataset.domain)
     order: Any = parts.support_order
     return World(
         ratings=ratings,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from benchmark.data import store as data
 from benchmark.data.catalogue import SOURCES
 from benchmark.errors import BenchmarkError
+from benchmark.files import write_atomic
 from benchmark.protocol import boards, tracks
+from benchmark.protocol.certificates import certificate
 from benchmark.running import environment
 
 
@@ -50,12 +53,27 @@ def _fingerprints(dataset: str, data_dir: Path | None) -> list[tuple[str, bool]]
 
 
 def pins(name: str, data_dir: Path | None) -> str:
-    """The [datasets.*] part of a board file, computed from the data that is here."""
+    """The [datasets.*] part of a board file, computed from the data that is here; of the rest, as the file has it."""
     board = boards.load(name)
     lines = []
     for dataset, pin in board.datasets.items():
-        loaded = data.load(dataset, data_dir)
-        lines += [f"[datasets.{dataset}]", f"seeds = {pin.seeds}", "fingerprints = ["]
-        lines += [f'  "{tracks.cut(board, loaded, i).fingerprint}",' for i in range(pin.seeds)]
-        lines += ["]", ""]
+        prints = pin.fingerprints
+        if data.is_here(dataset, data_dir):
+            loaded = data.load(dataset, data_dir)
+            prints = tuple(tracks.cut(board, loaded, i).fingerprint for i in range(pin.seeds))
+        lines += [f"[datasets.{dataset}]", f"seeds = {pin.seeds}"]
+        lines += [f"shots = {list(pin.shots)}"] if pin.shots else []
+        lines += ["fingerprints = [", *(f'  "{one}",' for one in prints), "]", ""] if prints else ["fingerprints = []", ""]
     return "\n".join(lines).rstrip()
+
+
+def certify(name: str, data_dir: Path | None, folder: Path) -> list[Path]:
+    """Writes a certificate of a board's splits of each data set that is here; returns the files."""
+    board, written = boards.load(name), []
+    for dataset in board.datasets:
+        if data.is_here(dataset, data_dir):
+            made = certificate(board, data.load(dataset, data_dir))
+            path = folder / board.name / f"{dataset}.json"
+            write_atomic(path, (json.dumps(made, indent=1) + "\n").encode())
+            written.append(path)
+    return written

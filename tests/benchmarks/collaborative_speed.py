@@ -34,7 +34,7 @@ METHODS = (
 def everybody(data_dir: Path) -> World:
     """ML-1M with all of its users warm."""
     data = store.load("ml-1m", data_dir)
-    user, item = np.array(data.user), np.array(data.item)
+    user, item = data.user.astype(np.int64), data.item.astype(np.int64)
     order = np.lexsort((item, user))
     columns = (torch.from_numpy(np.array(column)[order]) for column in (user, item, data.rating, data.time))
     n_users, n_items = len(data.users), len(data.items)
