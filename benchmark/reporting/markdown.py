@@ -16,7 +16,7 @@ from tabulate import tabulate
 from benchmark.protocol.boards import ALL, k_label
 from benchmark.records.schema import BoardFacts
 from benchmark.reporting.statistics import Interval
-from benchmark.reporting.tables import NO_TABLE, Row, Table
+from benchmark.reporting.tables import LOW_POWER, NO_TABLE, Row, Table
 
 DASH = "—"
 EXPORT_KEYS = ("board", "dataset", "method", "metric", "k", "mean", "low", "high", "n_tasks", "n_seeds")
@@ -88,10 +88,11 @@ def _facts(table: Table) -> list[str]:
         lines.append(f"{kept}dropped {' and '.join(dropped)}.{repeats}")
     if facts.n_seeds > len(table.seeds):
         lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds, so nobody is ranked.")
-    if table.n_tasks < NO_TABLE:
-        lines.append(f"No table: fewer than {NO_TABLE} test tasks.")
+    window = " in a window" if facts.track == "drift" else ""
+    if table.fewest_tasks < NO_TABLE:
+        lines.append(f"No table: fewer than {NO_TABLE} test tasks{window}.")
     elif table.low_power:
-        lines.append("Low power: fewer than 100 test tasks.")
+        lines.append(f"Low power: fewer than {LOW_POWER} test tasks{window}.")
     if facts.synthetic:
         lines.append("Synthetic data: never part of an aggregate.")
     if table.mixed_code:

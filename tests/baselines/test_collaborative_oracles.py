@@ -29,7 +29,9 @@ def fold(real_data) -> Callable[[str], SimpleNamespace]:
     data = store.load("ml-100k", real_data)
     held = torch.zeros(len(data.rating), dtype=torch.bool)
     held[torch.randperm(len(held), generator=torch.Generator().manual_seed(7))[: len(held) // 5]] = True
-    user, item, rating = (torch.from_numpy(np.array(column)) for column in (data.user.astype(np.int64), data.item.astype(np.int64), data.rating))
+    user, item, rating = (
+        torch.from_numpy(np.array(column)) for column in (data.user.astype(np.int64), data.item.astype(np.int64), data.rating)
+    )
     kept = torch.nonzero(~held).flatten()
     kept = kept[torch.from_numpy(np.lexsort((item[kept].numpy(), user[kept].numpy())))]
     n_users, n_items = len(data.users), len(data.items)

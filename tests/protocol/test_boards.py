@@ -17,12 +17,28 @@ def _table(**changes):
 
 
 def test_every_board_file_is_read_and_pinned():
-    papers = [f"papers/{name}" for name in ("melu", "melu-both", "melu-item", "melu-warm", "surprise")]
-    assert boards.board_names() == [*papers, "user-ranking", "user-rating"]
+    papers = [f"papers/{name}" for name in ("mamo", "melu", "melu-both", "melu-item", "melu-warm", "surprise", "tanp")]
+    both_goals = [f"{name}-{goal}" for name in ("both", "drift", "item", "user", "user-arrival", "warm") for goal in ("ranking", "rating")]
+    assert sorted(boards.board_names()) == sorted([*papers, *both_goals, "cross-domain-ranking"])
     for name in boards.board_names():
         board = boards.load(name)
         assert board.name == name
-        assert all(len(pin.fingerprints) == pin.seeds >= 3 for pin in board.datasets.values())
+        for dataset, pin in board.datasets.items():
+            assert pin.seeds >= 3
+            assert len(pin.fingerprints) == (0 if dataset in ("ml-25m", "ml-32m") else pin.seeds)
+            assert board.metric in board.metrics
+            assert pin.seeds % board.draws(dataset) == 0
+            assert board.on(dataset).shots == (pin.shots or board.shots)
+
+
+def test_shots_of_a_data_set_make_it_another_board():
+    board = boards.load("user-ranking")
+    assert board.on("ml-1m") == board
+    short = board.on("amazon-2014-beauty-5")
+    assert short.shots == (0, 1, 2, 3)
+    assert short.sha256 != board.sha256
+    assert (boards.load("user-arrival-rating").draws("ml-1m"), boards.load("drift-rating").draws("synthetic-drift")) == (3, 3)
+    assert (boards.load("user-rating").draws("ml-1m"), boards.load("papers/melu").draws("ml-1m-melu")) == (1, 5)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def record(
         "board_sha256": "b" * 64,
         "dataset": "toy",
         "dataset_sha256": "a" * 64,
-        "fingerprint": str(seed_index) * 64,
+        "fingerprint": f"{seed_index:x}" * 64,
         "seed_index": seed_index,
         "seed": 7,
         "method": method,

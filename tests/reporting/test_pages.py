@@ -159,7 +159,7 @@ def test_a_task_that_is_drawn_several_times_counts_once_by_its_mean():
     cells = [record(method, seed, TASKS).model_copy(update={"board": facts}) for method in ("bias", "maml", "oracle") for seed in range(4)]
     (table,) = tables(cells, _rows)
     assert table.n_tasks == 2 * TASKS
-    assert "120 test tasks, each drawn 2 times over 4 seeds" in text(table)
+    assert "120 test tasks, each asked 2 times over 4 seeds" in text(table)
     bias = next(row for row in table.rows if row.method == "bias")
     drawn = [np.asarray(_rows(record("bias", seed, TASKS))["mae"]).reshape(3, TASKS)[1:].mean(0) for seed in range(4)]
     once = np.concatenate([(drawn[0] + drawn[2]) / 2, (drawn[1] + drawn[3]) / 2])
@@ -187,3 +187,45 @@ def test_a_row_that_was_tuned_says_in_how_many_trials():
     assert next(line for line in lines if "maml" in line).rstrip(" |").endswith("20")
     assert next(line for line in lines if "| item" in line).rstrip(" |").endswith("\u2014")
     assert any("a dash stands for a row with its defaults" in line for line in lines)
+
+
+def _drifting(n_tasks: int = TASKS):
+    """Three draws of four windows; frozen, `maml` loses .02 more in each window, and `bias` nothing."""
+    facts = FACTS.model_copy(
+        update={"track": "drift", "cut": "windows", "n_seeds": 12, "draws": 3, "metrics": (*FACTS.metrics, "frozen-mae")}
+    )
+    cells = [record(name, seed, n_tasks).model_copy(update={"board": facts}) for name in ("bias", "maml", "oracle") for seed in range(12)]
+
+    def rows(one):
+        found = {name: column for name, column in _rows(one).items() if name != "task"}
+        lost = 0.02 * (one.identity.seed_index % 4) if one.identity.method == "maml" else 0.0
+        found = {name: np.asarray(column).reshape(3, TASKS)[:, :n_tasks].ravel().tolist() for name, column in found.items()}
+        return {**found, "task": list(range(n_tasks)) * 3, "frozen-mae": [mae + lost for mae in found["mae"]]}
+
+    return tables(cells, rows)
+
+
+def test_staleness_is_what_refits_gain_after_the_first_window():
+    (table,) = _drifting()
+    assert table.n_tasks == 4 * TASKS, "seeds that ask the same window are draws of one set of tasks"
+    maml, bias = (next(row.staleness for row in table.rows if row.method == name) for name in ("maml", "bias"))
+    assert maml.n_tasks == (TASKS,) * 4
+    assert [frozen - refitted for frozen, refitted in zip(maml.frozen, maml.refitted, strict=True)] == pytest.approx([0, 0.02, 0.04, 0.06])
+    assert maml.gain.mean == pytest.approx(0.04), "lower is better, so less error is a gain"
+    assert maml.gain.low < 0.04 < maml.gain.high or maml.gain.low == pytest.approx(0.04)
+    assert bias.gain.mean == bias.gain.high == 0.0
+    shown = page([table])
+    line = next(line for line in shown.splitlines() if line.startswith("| maml") and "/" in line)
+    assert line.count(" / ") == 4
+    assert "0.0400" in line
+    assert "window 4 (60 tasks)" in shown
+    assert "refits gain" in text(table)
+    assert "refits gain" not in page(tables(_records(), _rows))
+
+
+def test_a_window_with_few_tasks_is_low_power_and_with_fewer_no_table():
+    (table,) = _drifting()
+    assert table.low_power, "240 tasks, but 60 a window"
+    (table,) = _drifting(20)
+    assert table.n_tasks == 80
+    assert "No table: fewer than 30 test tasks" in page([table])
