@@ -72,7 +72,7 @@ def run(
     bad = [one for one in outcomes if one.status in ("failed", "lost")]
     if bad:
         raise BenchmarkError(f"{len(bad)} cells failed; the first, {'/'.join(map(str, bad[0].cell.key))}: {bad[0].reason}")
-    mine = boards.load(board)
+    mine = boards.load(board).on(dataset)
     found = [table for table in read(Path(out)) if (table.board, table.dataset, table.board_sha256) == (mine.name, dataset, mine.sha256)]
     return _frame(found)
 

@@ -42,7 +42,7 @@ def exported(out: Path, board: str, dataset: str, form: str) -> str:
         raise UsageError(unknown("board", board, sorted(known)))
     found = [table for table in made if (table.board, table.dataset) == (board, dataset)]
     if len(found) > 1 and board in boards.board_names():  # the board was edited: its present version speaks
-        present = boards.load(board).sha256
+        present = boards.load(board).on(dataset).sha256
         found = [table for table in found if table.board_sha256 == present] or found
     if not found:
         here = ", ".join(f"{table.board}/{table.dataset}" for table in made) or "none"

@@ -106,7 +106,7 @@ def _areas(board: boards.Board, cells: Sequence[tuple[Key, CellStore]]) -> tuple
     facts = records[0].board
     matrix = values_of(facts, records, lambda record: of[record.key].rows(record))[board.metric]
     slices = [draws[0].n_tasks for draws in slices_of(facts, records)]
-    later = [k >= 1 for k in board.shots]
+    later = [k >= 1 for k in facts.shots]
     return matrix[:, later].mean(1), np.repeat(np.arange(len(slices)), slices).tolist()
 
 

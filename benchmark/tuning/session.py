@@ -95,9 +95,12 @@ def studies_of(name: str, board: Board, dataset: str, data_dir: Path | None) -> 
     """seed whose validation entities are searched on -> seeds that never test one of them.
 
     The last seed's study serves every seed but those that test its validation slice; where there are such,
-    the first of them has a study that serves it and what is left.
+    the first of them has a study that serves it and what is left. On the track `drift` the rows that a later
+    window validates on are those that an earlier one tests, so what comes before the first window serves all.
     """
     every = plan.seed_indices(board, dataset, None)
+    if board.track == "drift":
+        return {0: tuple(every)}
     splits = {seed: split(name, dataset, seed, data_dir, "cpu") for seed in every}
     if not len(splits[every[-1]].validation):
         raise UsageError(f"board '{board.name}' on '{dataset}' has no validation entities, so nothing can be tuned on it")
@@ -112,7 +115,7 @@ def studies_of(name: str, board: Board, dataset: str, data_dir: Path | None) -> 
 
 
 def _study(search: Search, request: Request) -> Study:
-    board = boards.load(search.board)
+    board = boards.load(search.board).on(search.dataset)
     journal = request.out / "tuning" / board.name / search.dataset / f"{search.entry.name}-seed-{search.seed_index}.journal"
     print_ = _print(search)
     # Another split, another definition of the board or other code of the method is another study.

@@ -114,6 +114,16 @@ def test_a_study_never_sees_whom_its_seeds_test():
             assert not np.isin(tracks.published_entities(other, other.test), seen).any()
 
 
+def test_where_time_decides_one_study_that_sees_no_window_serves_all():
+    drift = boards.load("drift-rating")
+    assert studies_of("drift-rating", drift, "synthetic-drift", None) == {0: tuple(range(12))}
+    dataset = store.load("synthetic-drift")
+    asked = [tracks.cut(drift, dataset, window).test for window in range(4)]
+    first = tracks.cut(drift, dataset, 0)
+    assert first.validation.pool_time.max() < first.world.ratings.time.max() < min(int(one.pool_time.max()) for one in asked) + 86_400
+    assert studies_of("user-arrival-rating", boards.load("user-arrival-rating"), "ml-latest-small", None) == {2: (0, 1, 2)}
+
+
 @pytest.mark.data
 def test_one_study_is_enough_where_some_slices_are_never_tested(real_data):
     assert studies_of("user-rating", boards.load("user-rating"), "ml-1m", real_data) == {2: (0, 1, 2)}
