@@ -194,14 +194,13 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from benchmark.protocol.boards import splits_folder
     from benchmark.running.doctor import certify, doctor, pins
 
     if arguments.pins:
         print(pins(arguments.pins, arguments.data_dir))
         return 0
     if arguments.certify:
-        for path in certify(arguments.certify, arguments.data_dir, arguments.to or splits_folder()):
+        for path in certify(arguments.certify, arguments.data_dir, arguments.to):
             print(path)
         return 0
     return doctor(arguments.data_dir)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.errors import DataError
@@ -138,12 +138,12 @@ class Coder:
         if self._table is not None:
             self._table[ids - self._low] = np.arange(len(ids), dtype=np.int32)
         else:
-            self._hashed = pd.Index(ids)
+            self._hashed = _pandas().Index(ids)
 
     def __call__(self, raw: NDArray[Any], first: int = 0) -> Codes:
         """The indices of `raw` [N], before which `first` rows come; a DataError names the first unknown id."""
         if self._table is None:
-            codes = self._hashed.get_indexer(pd.Index(np.asarray(raw))).astype(np.int32)
+            codes = self._hashed.get_indexer(_pandas().Index(np.asarray(raw))).astype(np.int32)
         else:
             place = np.asarray(raw) - self._low
             inside = (place >= 0) & (place < len(self._table))
@@ -167,7 +167,12 @@ def distinct(raw: NDArray[Any]) -> Ints:
         for run in _runs(len(raw)):
             seen[raw[run] - low] = True
         return np.flatnonzero(seen) + low
-    return np.unique(np.concatenate([pd.unique(np.asarray(raw[run])) for run in _runs(len(raw))])).astype(np.int64)
+    return np.unique(np.concatenate([_pandas().unique(np.asarray(raw[run])) for run in _runs(len(raw))])).astype(np.int64)
+
+
+def _pandas() -> Any:
+    """Its hash tables, where data is built; to list what there is must not cost its import."""
+    return import_module("pandas")
 
 
 def _runs(n: int) -> list[slice]:

@@ -67,13 +67,13 @@ def pins(name: str, data_dir: Path | None) -> str:
     return "\n".join(lines).rstrip()
 
 
-def certify(name: str, data_dir: Path | None, folder: Path) -> list[Path]:
-    """Writes a certificate of a board's splits of each data set that is here; returns the files."""
+def certify(name: str, data_dir: Path | None, folder: Path | None = None) -> list[Path]:
+    """Writes a certificate of a board's splits of each data set that is here, under `folder` or among those of the suite; returns the files."""
     board, written = boards.load(name), []
     for dataset in board.datasets:
         if data.is_here(dataset, data_dir):
             made = certificate(board, data.load(dataset, data_dir))
-            path = folder / board.name / f"{dataset}.json"
+            path = (folder or boards.splits_folder()) / board.name / f"{dataset}.json"
             write_atomic(path, (json.dumps(made, indent=1) + "\n").encode())
             written.append(path)
     return written

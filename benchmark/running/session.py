@@ -133,9 +133,12 @@ def _show(made: Plan, request: Request) -> None:
         for path in render(request.out, made=tables):
             print(f"page: {path}")
     for dataset, waiting in made.absent.items():
+        print(f"not run, its data is not here: {dataset} ({', '.join(waiting)})")
+    if made.absent:
+        some = next((name for name in made.absent if source(name).url), next(iter(made.absent)))
         print(
-            f"not run: {', '.join(waiting)} on {dataset}, whose data is not here; get it ({source(dataset).cost}; "
-            f"{source(dataset).terms}) with `{fetch_command(dataset)}`"
+            f"what each takes, and its terms, says `python -m benchmark data info NAME`; {source(some).cost} for {some} "
+            f"with `{fetch_command(some)}`"
         )
 
 
