@@ -16,7 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmark.data.amazon_metadata import FIELDS_2018, FIELDS_2023, Fields, items
-from benchmark.data.dataset import Dataset, Ints, Side, build
+from benchmark.data.coding import Ints
+from benchmark.data.dataset import Dataset, Side, build
 from benchmark.data.reading import codes, comma_separated, json_lines
 from benchmark.errors import DataError
 

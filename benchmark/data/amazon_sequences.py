@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from benchmark.data.amazon import last, seconds
 from benchmark.data.checking import plain
-from benchmark.data.dataset import Dataset, Ints, Side, Words, build
+from benchmark.data.coding import Ints
+from benchmark.data.dataset import Dataset, Side, Words, build
 from benchmark.data.reading import lines
 from benchmark.errors import DataError
 

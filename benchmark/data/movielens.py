@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.checking import plain
-from benchmark.data.dataset import Dataset, Ints, Side, Tags, build
+from benchmark.data.coding import Ints
+from benchmark.data.dataset import Dataset, Side, Tags, build
 from benchmark.errors import DataError
 
 DECADES = 12  # 1910s and before .. 2010s and after, 0 = no year in the title

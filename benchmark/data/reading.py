@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from benchmark.data.checking import plain
-from benchmark.data.dataset import Ints
+from benchmark.data.coding import Ints
 from benchmark.errors import DataError
 
 ROWS_AT_ONCE = 200_000

@@ -68,7 +68,7 @@ def pins(name: str, data_dir: Path | None) -> str:
 
 
 def certify(name: str, data_dir: Path | None, folder: Path | None = None) -> list[Path]:
-    """Writes a certificate of a board's splits of each data set that is here, under `folder` or among those of the suite; returns the files."""
+    """Writes a certificate of a board's splits of each data set that is here, among those of the suite or under `folder`."""
     board, written = boards.load(name), []
     for dataset in board.datasets:
         if data.is_here(dataset, data_dir):

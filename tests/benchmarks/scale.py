@@ -19,7 +19,8 @@ import torch
 
 from benchmark.data import columns, synthetic
 from benchmark.data.catalogue import SOURCES
-from benchmark.data.dataset import Side, build, distinct
+from benchmark.data.coding import distinct
+from benchmark.data.dataset import Side, build
 from benchmark.protocol import boards, tracks
 from benchmark.protocol.tasks import TaskSampler
 
