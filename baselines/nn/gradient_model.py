@@ -27,6 +27,7 @@ from baselines.nn.bias import DampedBias
 from baselines.nn.chunks import adapted_in_runs, chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.inner_loop import Adapted, Weights, body, forward, initial, whole
+from baselines.nn.inner_weight import inner_weight
 from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
@@ -78,11 +79,12 @@ class GradientModel(nn.Module):
 
     def wrong(self, one: Snapshot, support: Support) -> Callable[[Tensor], Tensor]:
         """d L / d f of the inner loss, summed over the support's rows: [T, K] -> [T, K]."""
+        weight = inner_weight(support, self.world)
         if self.world.goal == "ranking":
             label = taste(support.rating, self.world, self.method.dislike)
-            return lambda f: (f.sigmoid() - label) * support.mask
+            return lambda f: (f.sigmoid() - label) * weight
         left = self.bias.residual(support) - self.bias.entity(support) - one.b[support.partner]
-        return lambda f: (f - left) * support.mask
+        return lambda f: (f - left) * weight
 
     def outer_loss(self, one: Snapshot, phi: Adapted, episode: Episode) -> Tensor:
         """The loss of the adapted weights on the query."""

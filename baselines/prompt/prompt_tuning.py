@@ -34,6 +34,7 @@ from torch.nn import functional
 
 from baselines.nn.chunks import adapted_in_runs
 from baselines.nn.features import design_matrix
+from baselines.nn.inner_weight import inner_weight
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.text_encoder import missing, sentence_vectors
@@ -148,11 +149,11 @@ class _Tuning(nn.Module):
     def prompts(self, support: Support, learn: bool) -> Tensor:
         """P_e: [T, n_prompts, width]; with `learn`, attached to what is meta-learned."""
         prompt = self.start + (self.known[support.entity] @ self.profile)[:, None]
-        wrong = self._wrong(support)
+        wrong, weight = self._wrong(support), inner_weight(support, self.frozen.world)
         for rate in self.log_rate.exp():
             prompt = prompt if learn else prompt.detach().requires_grad_()
             f = (self.z[support.partner] @ self.read(prompt)[:, :, None]).squeeze(2)
-            (step,) = torch.autograd.grad((wrong(f) * support.mask).sum(), prompt, create_graph=learn)
+            (step,) = torch.autograd.grad((wrong(f) * weight).sum(), prompt, create_graph=learn)
             prompt = prompt - rate * step
         return prompt
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmark.contract import Ratings, Support, TensorRecord, World
 from benchmark.errors import MethodError
 
+GIVEN_ROWS = 64  # of the source domain, at most, in a training task
 ROWS_AT_ONCE = 8_000_000  # of the histories, while they are put into another order
 
 
@@ -145,7 +146,7 @@ class TaskSampler:
     however long the histories are. Where there is a source domain, a window of the entity's rows there comes first.
     """
 
-    def __init__(self, world: World, seed: int, n_query: int = 20, n_given: int = 64) -> None:
+    def __init__(self, world: World, seed: int, n_query: int = 20, n_given: int = GIVEN_ROWS) -> None:
         """Raises MethodError where no warm entity has a row more than the largest support."""
         self._world, self._n_query, self._n_given = world, n_query, n_given
         self._generator = torch.Generator(world.device).manual_seed(seed)

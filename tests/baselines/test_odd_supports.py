@@ -187,3 +187,19 @@ def test_text_on_the_side_of_the_entity_is_read_too(oracle):
         assert melu.unsupported(own) is None
         learner = melu.fit(own, 0, lambda _: 0.0)
         assert scores(learner, split.test.support(5)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["maml", "meta_sgd", "anil", "melu", "prompt_tuning"])
+def test_a_support_longer_than_those_of_training_does_not_overshoot(oracle, fitted, name):
+    """Of 45 rows up to 10 are shown in training. With 35, an inner step as long as the sum of its rows would leave what was learned."""
+    _, learner = _learner(oracle, fitted, name, "rating")
+    test = oracle("interaction", "rating", name).test
+    partner, rating, mask = test.padded_query()
+    assert mask.all()
+    assert partner.shape[1] == 35
+    shown, asked = slice(0, 25), slice(25, None)
+    few = test.support(10)
+    columns = [torch.cat([own, more[:, shown]], 1) for own, more in ((few.partner, partner), (few.rating, rating))]
+    many = Support(test.entity, *columns, torch.zeros_like(columns[0]), torch.ones_like(columns[0], dtype=torch.bool))
+    short, long = ((scores(learner, one, partner[:, asked]) - rating[:, asked]).abs().mean() for one in (few, many))
+    assert long < 1.02 * short
