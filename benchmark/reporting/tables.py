@@ -28,7 +28,7 @@ class Row:
     note: str = ""
     curves: dict[str, dict[int, Interval]] | None = None  # metric -> k -> figure
     area: dict[str, Interval] | None = None  # metric -> mean over k >= 1
-    seed_spread: float = 0.0  # standard deviation of the area between seeds
+    seed_spread: float = 0.0  # standard deviation of the area between seeds, or between draws of the same tasks
     gain: float | None = None  # (area - chance) / (oracle - chance)
     rank: tuple[int, int] | None = None
     beats_trivial: bool | None = None  # None: not asked, e.g. of a trivial row
@@ -97,8 +97,10 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     complete = len(seeds) == facts.n_seeds
     made: list[Row] = []
     if fewest >= NO_TABLE:
-        values = {name: values_of(facts, cells, rows) for name, cells in whole.items()}
-        made = _rows(facts, values, whole, () if lacking or not complete else trivial, complete)
+        held = {cell.key: rows(cell) for cells in whole.values() for cell in cells}
+        values = {name: values_of(facts, cells, lambda cell: held[cell.key]) for name, cells in whole.items()}
+        spread = {name: _spread(facts, cells, lambda cell: held[cell.key]) for name, cells in whole.items()}
+        made = _rows(facts, values, whole, spread, () if lacking or not complete else trivial, complete)
     ranked = [row for row in made if row.method not in REFERENCES]
     sign = -1 if facts.higher_is_better else 1
     ranked.sort(key=lambda row: (sign * _area(row, facts.metric), row.method))
@@ -172,6 +174,7 @@ def _rows(
     facts: BoardFacts,
     values: dict[str, dict[str, NDArray[np.float64]]],
     cells: dict[str, list[CellRecord]],
+    spread: dict[str, float],
     trivial: Sequence[str],
     ranked: bool,
 ) -> list[Row]:
@@ -192,7 +195,6 @@ def _rows(
             *points, areas[metric] = bootstrap.intervals(np.column_stack([matrix, matrix[:, later].mean(1)]))
             curves[metric] = dict(zip(facts.shots, points, strict=True))
         _add_whole(facts, cells[name], curves, areas)
-        per_seed = [float(area[name][seed_of_task == seed].mean()) for seed in np.unique(seed_of_task)]
         at = contest.index(name) if name in contest else None
         asked = order is not None and at is not None and name not in TRIVIAL and bool(trivial)
         made.append(
@@ -200,7 +202,7 @@ def _rows(
                 name,
                 curves=curves,
                 area=areas,
-                seed_spread=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 and name in contest else float("nan"),
+                seed_spread=spread[name] if name in contest else float("nan"),
                 gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,
                 rank=order.rank(at) if ranked and order is not None and at is not None else None,
                 trials=tuple(sorted({int(cell.tuning["trials"]) for cell in cells[name] if cell.tuning})),
@@ -209,6 +211,17 @@ def _rows(
             )
         )
     return made
+
+
+def _spread(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> float:
+    """Standard deviation of the area between seeds; where several ask the same tasks, between such draws of all of them."""
+    later, draws = [k >= 1 for k in facts.shots], dict[int, list[NDArray[np.float64]]]()
+    for cell in cells:
+        draw = cell.identity.seed_index // (facts.n_seeds // facts.draws if facts.draws > 1 else 1)
+        by_k = np.asarray(rows(cell)[facts.metric], dtype=np.float64).reshape(len(facts.shots), -1)
+        draws.setdefault(draw, []).append(by_k[later].mean(0))
+    areas = [float(np.concatenate(tasks).mean()) for tasks in draws.values()]
+    return float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan")
 
 
 def _add_whole(facts: BoardFacts, cells: list[CellRecord], curves: dict[str, dict[int, Interval]], areas: dict[str, Interval]) -> None:

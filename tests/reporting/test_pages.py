@@ -164,6 +164,8 @@ def test_a_task_that_is_drawn_several_times_counts_once_by_its_mean():
     drawn = [np.asarray(_rows(record("bias", seed, TASKS))["mae"]).reshape(3, TASKS)[1:].mean(0) for seed in range(4)]
     once = np.concatenate([(drawn[0] + drawn[2]) / 2, (drawn[1] + drawn[3]) / 2])
     assert bias.area["mae"].mean == pytest.approx(once.mean())
+    both = [np.concatenate([drawn[0], drawn[1]]).mean(), np.concatenate([drawn[2], drawn[3]]).mean()]
+    assert bias.seed_spread == pytest.approx(np.std(both, ddof=1)), "between draws of the same tasks, not between their slices"
     width = bias.area["mae"].high - bias.area["mae"].low
     assert width == pytest.approx(2 * 1.96 * once.std() / len(once) ** 0.5, rel=0.15), "as wide as for so many tasks, not for twice as many"
 
