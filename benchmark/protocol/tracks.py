@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmark.contract import Ratings, TensorRecord, World
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Tags
 from benchmark.errors import ProtocolError
 from benchmark.protocol import fingerprint as prints
 from benchmark.protocol import papers, random_cuts, time_cuts
@@ -182,7 +182,7 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
         n_entities=len(dataset.users),
         n_partners=n_partners,
         entity_features=features(dataset.users, entity_of, parts.known),
-        partner_features=features(dataset.items, np.arange(n_partners), warm.numpy(), _tags(board, dataset), parts.known),
+        partner_features=features(dataset.items, np.arange(n_partners), warm.numpy(), _tags(board, dataset, parts), parts.known),
         partner_is_warm=warm,
         partner_is_ranked=torch.ones_like(warm) if parts.ranked is None else torch.from_numpy(parts.ranked),
         partner_domain=torch.from_numpy(domain),
@@ -194,9 +194,19 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
     )
 
 
-def _tags(board: Board, dataset: Dataset) -> Any:
-    """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it."""
-    return dataset.tags if board.track in ("user", "warm") and board.cut != "arrival" else None
+def _tags(board: Board, dataset: Dataset, parts: Cutting) -> Tags | None:
+    """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it.
+
+    Of a known user's tags those on her training rows count: one on a row that is held out would tell that there is such a row.
+    """
+    tags = dataset.tags
+    if board.track == "warm" and len(tags.user):
+        key, n = dataset.user.astype(np.int64) * len(dataset.items) + dataset.item, len(dataset.items)
+        wanted = tags.user * n + tags.item
+        row = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        trains = (key[row] == wanted) & parts.warm_rows[row]
+        return Tags(tags.user[trains], tags.item[trains], tags.word[trains], tags.words)
+    return tags if board.track == "user" and board.cut != "arrival" else None
 
 
 def _ratings(dataset: Dataset, warm_rows: Flags, entity_of: Ints) -> Ratings:

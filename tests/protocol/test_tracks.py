@@ -239,6 +239,20 @@ def test_a_known_user_is_shown_what_trains():
     assert len(np.unique(np.concatenate(tested))) == sum(map(len, tested)), "seeds test other users"
 
 
+def test_a_known_users_tags_on_what_is_held_out_reach_no_feature():
+    loaded, one = store.load("ml-latest-small"), boards.load("warm-ranking")
+    split = tracks.cut(one, loaded, 0)
+    rows = Rows(split, loaded)
+    asked = np.concatenate([rows.shown(tasks).query for tasks in (split.test, split.validation)])
+    pairs = {(int(loaded.user[row]), int(loaded.item[row])) for row in asked}
+    told = np.array([pair in pairs for pair in zip(loaded.tags.user.tolist(), loaded.tags.item.tolist(), strict=True)])
+    assert told.sum() > 20
+    tags = replace(loaded.tags, user=loaded.tags.user[~told], item=loaded.tags.item[~told], word=loaded.tags.word[~told])
+    without = tracks.cut(one, replace(loaded, tags=tags), 0)
+    assert torch.equal(without.world.partner_features.multi_hot, split.world.partner_features.multi_hot)
+    assert split.world.partner_features.width > loaded.items.multi_hot.shape[1] + 50, "the others' tags count"
+
+
 def test_cross_domain_gives_the_whole_source_at_each_k():
     loaded, one = store.load("synthetic-cross-domain"), boards.load("cross-domain-ranking")
     split = tracks.cut(one, loaded, 0)
