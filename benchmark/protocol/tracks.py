@@ -182,7 +182,7 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
         n_entities=len(dataset.users),
         n_partners=n_partners,
         entity_features=features(dataset.users, entity_of, parts.known),
-        partner_features=features(dataset.items, np.arange(n_partners), warm.numpy(), _tags(board, dataset), parts.known),
+        partner_features=features(dataset.items, np.arange(n_partners), warm.numpy(), _tags(board, dataset, parts), parts.known),
         partner_is_warm=warm,
         partner_is_ranked=torch.ones_like(warm) if parts.ranked is None else torch.from_numpy(parts.ranked),
         partner_domain=torch.from_numpy(domain),
@@ -194,9 +194,16 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
     )
 
 
-def _tags(board: Board, dataset: Dataset) -> Any:
-    """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it."""
-    return dataset.tags if board.track in ("user", "warm") and board.cut != "arrival" else None
+def _tags(board: Board, dataset: Dataset, parts: Cutting) -> Any:
+    """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it.
+
+    What a known user says of an item that she will be asked about goes as well.
+    """
+    if board.track not in ("user", "warm") or board.cut == "arrival":
+        return None
+    tags, n, asked = dataset.tags, np.int64(len(dataset.items)), np.concatenate([parts.validation.query.row, parts.test.query.row])
+    kept = ~np.isin(tags.user * n + tags.item, dataset.user[asked] * n + dataset.item[asked])
+    return replace(tags, user=tags.user[kept], item=tags.item[kept], word=tags.word[kept])
 
 
 def _ratings(dataset: Dataset, warm_rows: Flags, entity_of: Ints) -> Ratings:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.data import store, synthetic
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Tags
 from benchmark.errors import ProtocolError
 from benchmark.protocol import boards, time_cuts, tracks
 from benchmark.protocol.boards import ALL, Pin
@@ -324,3 +324,52 @@ def test_words_become_features_where_those_who_train_carry_them():
     assert world.partner_features.multi_hot.shape == (n, plain.shape[1] + 1)
     column = world.partner_features.multi_hot[:, loaded.items.multi_hot.shape[1]]
     assert column.nonzero().flatten().tolist() == sorted(first.tolist())
+
+
+@pytest.mark.parametrize("name", ["warm-ranking", "warm-rating"])
+def test_what_a_known_user_says_of_what_she_is_asked_is_no_feature(name):
+    loaded = store.load("ml-latest-small")
+    split = tracks.cut(boards.load(name), loaded, 0)
+    rows = Rows(split, loaded)
+    asked = np.concatenate([rows.shown(tasks).query for tasks in (split.test, split.validation)])
+    shown = np.setdiff1d(np.arange(len(loaded)), asked)[:500]
+    for one, n_words in ((asked, 0), (shown, 1)):
+        tags = Tags(loaded.user[one].astype(np.int64), loaded.item[one].astype(np.int64), np.zeros(len(one), dtype=np.int64), ("seen",))
+        world = tracks.cut(boards.load(name), replace(loaded, tags=tags), 0).world
+        assert world.partner_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1] + n_words
+
+
+@pytest.mark.parametrize("name", ["user-arrival-rating", "both-rating"])
+def test_tags_are_no_features_where_they_may_come_from_the_future_or_tell_of_new_items(name):
+    loaded = store.load("ml-latest-small")
+    assert len(loaded.tags.words)
+    world = tracks.cut(boards.load(name), loaded, 0).world
+    assert world.partner_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1]
+
+
+def test_words_of_new_items_make_no_vocabulary():
+    loaded = store.load("ml-latest-small")
+    split = tracks.cut(boards.load("item-rating"), loaded, 0)
+    cold = np.sort(tracks.published_entities(split, split.test))
+    warm = np.setdiff1d(np.arange(len(loaded.items)), np.concatenate([cold, tracks.published_entities(split, split.validation)]))
+    index, word = np.concatenate([cold[:5], warm[:3]]), np.repeat([0, 1], [5, 3])
+    words = replace(loaded.items.words, index=index, word=word, vocabulary=("of the cold", "of who trains"))
+    world = tracks.cut(boards.load("item-rating"), replace(loaded, items=replace(loaded.items, words=words)), 0).world
+    assert world.entity_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1] + 1
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("user-arrival-rating", "ml-latest-small"), ("drift-rating", "synthetic-drift")])
+def test_training_ranks_whom_it_could_have_met(name, dataset):
+    loaded, one = store.load(dataset), boards.load(name)
+    split = tracks.cut(one, loaded, 1)
+    for part in (split, *([split.frozen] if split.frozen else [])):
+        if one.cut == "arrival":
+            cold = tracks.published_entities(part, replace(part.test, entity=torch.cat([part.test.entity, part.validation.entity])))
+            fit = np.minimum.reduceat(loaded.time, loaded.offset[:-1])[cold].min()
+            met = loaded.time < fit
+        else:
+            met = loaded.time < time_cuts._edges(loaded)[6 + (part is split)]
+        ranked = torch.zeros(len(loaded.items), dtype=torch.bool)
+        ranked[torch.from_numpy(loaded.item[met].astype(np.int64))] = True
+        assert not bool((part.world.partner_is_ranked & ~ranked).any())
+        assert not bool(part.world.partner_is_ranked.all())
