@@ -76,7 +76,8 @@ def _exported(table: Table, method: str, metric: str, k: int | None, figure: Int
 def _facts(table: Table) -> list[str]:
     counts, facts = table.counts, table.facts
     seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
-    asked = f", each asked {facts.draws} times" if facts.draws > 1 else ""
+    times = len(table.seeds) * facts.draws // facts.n_seeds  # of the draws that are here
+    asked = f", each asked {times} times" if times > 1 else ""
     lines = [f"{table.n_tasks:,} test tasks{asked} over {seeds}; {counts.get('catalogue', 0):,} candidates."]
     if counts:
         need, rest = _kept(facts)
