@@ -118,6 +118,8 @@ def _kept(facts: BoardFacts) -> tuple[str, str]:
         return f"who came last, of {most + 5} rows or more, 5 of them strictly later than what is shown", "who came last have fewer"
     if facts.shots == (ALL,):
         return "that the cut allows", "others are not asked"
+    if facts.cut in ("mamo", "tanp"):  # these have an upper limit, or one of their own
+        return "that the cut allows", "others stay in training"
     where = " in the target domain" if facts.track == "cross-domain" else ""
     return f"of {most + 5} rows or more{where}", "with fewer stay in training"
 

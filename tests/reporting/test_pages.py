@@ -240,3 +240,15 @@ def test_a_window_with_few_tasks_is_low_power_and_with_fewer_no_table():
     (table,) = _drifting(20)
     assert table.n_tasks == 80
     assert "No table: fewer than 30 test tasks" in page([table])
+
+
+def test_a_cut_with_limits_of_its_own_claims_no_other():
+    facts = FACTS.model_copy(update={"cut": "tanp", "shots": (20,)})
+    cells = [record(name, seed, TASKS).model_copy(update={"board": facts}) for name in ("bias", "maml") for seed in (0, 1)]
+
+    def rows(one):
+        return {name: column[:TASKS] for name, column in _rows(one).items()} | {"k": [20] * TASKS}
+
+    shown = text(tables(cells, rows)[0])
+    assert "entities that the cut allows" in shown
+    assert "25 rows or more" not in shown
