@@ -27,7 +27,7 @@ _AGAIN = "put the published file there again"
 @contextmanager
 def comma_separated(path: Path, columns: dict[str, str], header: bool) -> Iterator[pa.Table]:
     """The named columns, each with its Arrow type; with no header they must be all that there are, in this order."""
-    found = _fields(path)
+    found = _fields(path, header)
     if (header and not set(columns) <= set(found)) or (not header and len(found) != len(columns)):
         said = "has the columns" if header else f"has {len(found)} columns in its first row,"
         raise DataError(f"{path.name} {said} {found}, wanted {list(columns)}; {_AGAIN}")
@@ -80,14 +80,15 @@ def codes(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     return rank[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
 
 
-def _fields(path: Path) -> list[str]:
-    """The fields of the first line."""
+def _fields(path: Path, header: bool) -> list[str]:
+    """The fields of the first line, which is refused where no row stands in it or, under a header, after it."""
     try:
         with plain(path) as opened:
             line = opened.readline().decode()
+            has_row = bool(line.strip()) and (not header or any(row.strip() for row in opened))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read ({error}); {_AGAIN}") from None
-    if not line.strip():
+    if not has_row:
         raise DataError(f"{path.name} is empty: it has no rating row; {_AGAIN}")
     return next(csv.reader([line.removeprefix("\ufeff")]))
 

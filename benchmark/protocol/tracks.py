@@ -22,7 +22,8 @@ from benchmark.protocol import papers, random_cuts, time_cuts
 from benchmark.protocol.boards import ALL, MELU, Board
 from benchmark.protocol.cuts import Chosen, Cutting, Flags, Ints, Rows, rows_of
 from benchmark.protocol.features import features
-from benchmark.protocol.seeds import derive_seed, permutation
+from benchmark.protocol.labels import Labels, drawn
+from benchmark.protocol.seeds import derive_seed
 from benchmark.protocol.tasks import Tasks
 
 ROWS_AT_ONCE = 4_000_000  # of a world, while it is put together: what is copied beside it stays small
@@ -44,6 +45,7 @@ class Split(TensorRecord):
     counts: dict[str, int]
     fingerprint: str
     hashes: dict[str, str]  # of each role's rows
+    labels: Labels  # not for methods
     frozen: Split | None = None  # track `drift`: the same test, with what was known before the first window
 
 
@@ -86,7 +88,7 @@ def _split(board: Board, dataset: Dataset, parts: Cutting, seed_index: int) -> S
             f"validation tasks have a query rating of {relevant_from:g} or more; at least one of each is wanted"
         )
     frozen = None if parts.frozen is None else _split(board, dataset, parts.frozen, seed_index)
-    label = _labels(len(dataset.users), derive_seed(board.name, dataset.name, "labels", seed_index))
+    labels = drawn(board, dataset, seed_index)
     print_, hashes = _fingerprint(board, dataset, relevant_from, parts, validation, test, frozen)
     return Split(
         board,
@@ -95,9 +97,9 @@ def _split(board: Board, dataset: Dataset, parts: Cutting, seed_index: int) -> S
         dataset.synthetic,
         seed_index,
         derive_seed(board.name, dataset.name, seed_index),
-        _world(board, dataset, parts, label, relevant_from),
-        _relabelled(validation, label),
-        _relabelled(test, label),
+        labels.of_partners(_world(board, dataset, parts, labels.entity, relevant_from)),
+        labels.of_tasks(validation),
+        labels.of_tasks(test),
         counts={
             "eligible": parts.n_eligible,
             "ineligible": parts.n_ineligible,
@@ -112,6 +114,7 @@ def _split(board: Board, dataset: Dataset, parts: Cutting, seed_index: int) -> S
         },
         fingerprint=print_,
         hashes=hashes,
+        labels=labels,
         frozen=frozen,
     )
 
@@ -154,20 +157,8 @@ def _padded(dataset: Dataset, rows: Rows, least: int) -> tuple[dict[str, torch.T
 
 def published_entities(split: Split, tasks: Tasks) -> Ints:
     """Which entities of the data file `tasks` of a split are about: [T]; ids are drawn anew for each seed."""
-    label = _labels(split.world.n_entities, derive_seed(split.board.name, split.dataset, "labels", split.seed_index))
-    found: Ints = np.argsort(label)[tasks.entity.cpu().numpy()]
+    found: Ints = np.argsort(split.labels.entity)[tasks.entity.cpu().numpy()]
     return found
-
-
-def _labels(n: int, seed: int) -> Ints:
-    """A new id [n] for each entity of the file: there, ids rise with the day of arrival, and so would tell it."""
-    label = np.empty(n, dtype=np.int64)
-    label[permutation(seed, np.arange(n, dtype=np.int64))] = np.arange(n)
-    return label
-
-
-def _relabelled(tasks: Tasks, label: Ints) -> Tasks:
-    return replace(tasks, entity=torch.from_numpy(label[tasks.entity.numpy()]))
 
 
 def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant_from: float) -> World:
@@ -197,16 +188,13 @@ def _world(board: Board, dataset: Dataset, parts: Cutting, label: Ints, relevant
 def _tags(board: Board, dataset: Dataset, parts: Cutting) -> Tags | None:
     """Tags, where no item is cold and no row comes from the future: what warm users say of a new item would tell what they think of it.
 
-    Of a known user's tags those on her training rows count: one on a row that is held out would tell that there is such a row.
+    What a known user says of an item that she will be asked about goes as well.
     """
-    tags = dataset.tags
-    if board.track == "warm" and len(tags.user):
-        key, n = dataset.user.astype(np.int64) * len(dataset.items) + dataset.item, len(dataset.items)
-        wanted = tags.user * n + tags.item
-        row = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        trains = (key[row] == wanted) & parts.warm_rows[row]
-        return Tags(tags.user[trains], tags.item[trains], tags.word[trains], tags.words)
-    return tags if board.track == "user" and board.cut != "arrival" else None
+    if board.track not in ("user", "warm") or board.cut == "arrival":
+        return None
+    tags, n, asked = dataset.tags, np.int64(len(dataset.items)), np.concatenate([parts.validation.query.row, parts.test.query.row])
+    kept = ~np.isin(tags.user * n + tags.item, dataset.user[asked] * n + dataset.item[asked])
+    return replace(tags, user=tags.user[kept], item=tags.item[kept], word=tags.word[kept])
 
 
 def _ratings(dataset: Dataset, warm_rows: Flags, entity_of: Ints) -> Ratings:

@@ -76,7 +76,8 @@ def _exported(table: Table, method: str, metric: str, k: int | None, figure: Int
 def _facts(table: Table) -> list[str]:
     counts, facts = table.counts, table.facts
     seeds = f"{len(table.seeds)} of {facts.n_seeds} seeds" if len(table.seeds) < facts.n_seeds else f"{facts.n_seeds} seeds"
-    asked = f", each asked {facts.draws} times" if facts.draws > 1 else ""
+    times = len(table.seeds) * facts.draws // facts.n_seeds  # of the draws that are here
+    asked = f", each asked {times} times" if times > 1 else ""
     lines = [f"{table.n_tasks:,} test tasks{asked} over {seeds}; {counts.get('catalogue', 0):,} candidates."]
     if counts:
         need, rest = _kept(facts)
@@ -117,6 +118,8 @@ def _kept(facts: BoardFacts) -> tuple[str, str]:
         return f"who came last, of {most + 5} rows or more, 5 of them strictly later than what is shown", "who came last have fewer"
     if facts.shots == (ALL,):
         return "that the cut allows", "others are not asked"
+    if facts.cut in ("mamo", "tanp"):  # these have an upper limit, or one of their own
+        return "that the cut allows", "others stay in training"
     where = " in the target domain" if facts.track == "cross-domain" else ""
     return f"of {most + 5} rows or more{where}", "with fewer stay in training"
 

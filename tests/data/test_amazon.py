@@ -199,7 +199,8 @@ def test_milliseconds_where_seconds_are_expected_are_converted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        (HEADER_2023, r"Gift_Cards\.csv has no rating row|Gift_Cards\.csv cannot be read as"),
+        (HEADER_2023, r"Gift_Cards\.csv is empty: it has no rating row"),
+        (HEADER_2023 + "\n", r"Gift_Cards\.csv is empty: it has no rating row"),
         (
             "user_id,asin,rating,timestamp\nu1,B1,5,1588687728923\n",
             r"has the columns \['user_id', 'asin'.*wanted \['user_id', 'parent_asin'",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.data import store, synthetic
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Tags
 from benchmark.errors import ProtocolError
 from benchmark.protocol import boards, time_cuts, tracks
 from benchmark.protocol.boards import ALL, Pin
@@ -68,13 +68,11 @@ class Rows:
     def __init__(self, split: Split, dataset: Dataset) -> None:
         self.n = np.int64(split.world.n_partners)
         self.key = dataset.user * self.n + dataset.item
-        label = np.empty(split.world.n_entities, dtype=np.int64)
-        everyone = replace(split.test, entity=torch.arange(split.world.n_entities))
-        label[:] = tracks.published_entities(split, everyone)
-        self.published = label
+        self.published = np.argsort(split.labels.entity)
+        self.partner = np.arange(self.n) if split.labels.partner is None else np.argsort(split.labels.partner)
 
     def of(self, entity: torch.Tensor, partner: torch.Tensor) -> np.ndarray:
-        wanted = self.published[entity.numpy()] * self.n + partner.numpy()
+        wanted = self.published[entity.numpy()] * self.n + self.partner[partner.numpy()]
         place = np.searchsorted(self.key, wanted)
         assert (self.key[np.minimum(place, len(self.key) - 1)] == wanted).all(), "a row that is not in the data"
         return place
@@ -239,6 +237,24 @@ def test_a_known_user_is_shown_what_trains():
     assert len(np.unique(np.concatenate(tested))) == sum(map(len, tested)), "seeds test other users"
 
 
+@pytest.mark.parametrize("name", ["both-ranking", "user-arrival-ranking"])
+def test_ids_of_cold_partners_tell_nothing(name):
+    """In the file, films of a time have ids of like size: the popularity of its neighbours would tell that of a new one."""
+    loaded, gain = store.load("ml-latest-small"), []
+    for seed_index in range(3):
+        split = tracks.cut(boards.load(name), loaded, seed_index)
+        world, cold = split.world, split.test.candidate & ~split.world.partner_is_warm
+        liked = torch.zeros(world.n_partners).index_add_(0, split.test.query_partner, (split.test.query_rating >= 4.0).float())
+        for label in (torch.arange(world.n_partners), torch.from_numpy(np.argsort(split.labels.partner))):
+            met = torch.bincount(label[world.ratings.partner], minlength=world.n_partners).float()
+            near = torch.nn.functional.avg_pool1d(met[None, None], 21, stride=1, padding=10)[0, 0]
+            pair = torch.stack([near[label[cold]], liked[cold]]).argsort(1).argsort(1).double()
+            gain.append(float(torch.corrcoef(pair)[0, 1]))
+    told, hidden = np.mean(gain[1::2]), np.mean(gain[::2])
+    assert abs(hidden) < 0.05
+    assert name != "both-ranking" or told > 0.08, "as published they would tell"
+
+
 def test_a_known_users_tags_on_what_is_held_out_reach_no_feature():
     loaded, one = store.load("ml-latest-small"), boards.load("warm-ranking")
     split = tracks.cut(one, loaded, 0)
@@ -338,3 +354,52 @@ def test_words_become_features_where_those_who_train_carry_them():
     assert world.partner_features.multi_hot.shape == (n, plain.shape[1] + 1)
     column = world.partner_features.multi_hot[:, loaded.items.multi_hot.shape[1]]
     assert column.nonzero().flatten().tolist() == sorted(first.tolist())
+
+
+@pytest.mark.parametrize("name", ["warm-ranking", "warm-rating"])
+def test_what_a_known_user_says_of_what_she_is_asked_is_no_feature(name):
+    loaded = store.load("ml-latest-small")
+    split = tracks.cut(boards.load(name), loaded, 0)
+    rows = Rows(split, loaded)
+    asked = np.concatenate([rows.shown(tasks).query for tasks in (split.test, split.validation)])
+    shown = np.setdiff1d(np.arange(len(loaded)), asked)[:500]
+    for one, n_words in ((asked, 0), (shown, 1)):
+        tags = Tags(loaded.user[one].astype(np.int64), loaded.item[one].astype(np.int64), np.zeros(len(one), dtype=np.int64), ("seen",))
+        world = tracks.cut(boards.load(name), replace(loaded, tags=tags), 0).world
+        assert world.partner_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1] + n_words
+
+
+@pytest.mark.parametrize("name", ["user-arrival-rating", "both-rating"])
+def test_tags_are_no_features_where_they_may_come_from_the_future_or_tell_of_new_items(name):
+    loaded = store.load("ml-latest-small")
+    assert len(loaded.tags.words)
+    world = tracks.cut(boards.load(name), loaded, 0).world
+    assert world.partner_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1]
+
+
+def test_words_of_new_items_make_no_vocabulary():
+    loaded = store.load("ml-latest-small")
+    split = tracks.cut(boards.load("item-rating"), loaded, 0)
+    cold = np.sort(tracks.published_entities(split, split.test))
+    warm = np.setdiff1d(np.arange(len(loaded.items)), np.concatenate([cold, tracks.published_entities(split, split.validation)]))
+    index, word = np.concatenate([cold[:5], warm[:3]]), np.repeat([0, 1], [5, 3])
+    words = replace(loaded.items.words, index=index, word=word, vocabulary=("of the cold", "of who trains"))
+    world = tracks.cut(boards.load("item-rating"), replace(loaded, items=replace(loaded.items, words=words)), 0).world
+    assert world.entity_features.multi_hot.shape[1] == loaded.items.multi_hot.shape[1] + 1
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("user-arrival-rating", "ml-latest-small"), ("drift-rating", "synthetic-drift")])
+def test_training_ranks_whom_it_could_have_met(name, dataset):
+    loaded, one = store.load(dataset), boards.load(name)
+    split = tracks.cut(one, loaded, 1)
+    for part in (split, *([split.frozen] if split.frozen else [])):
+        if one.cut == "arrival":
+            cold = tracks.published_entities(part, replace(part.test, entity=torch.cat([part.test.entity, part.validation.entity])))
+            fit = np.minimum.reduceat(loaded.time, loaded.offset[:-1])[cold].min()
+            met = loaded.time < fit
+        else:
+            met = loaded.time < time_cuts._edges(loaded)[6 + (part is split)]
+        ranked = torch.zeros(len(loaded.items), dtype=torch.bool)
+        ranked[torch.from_numpy(part.labels.partner[loaded.item[met]])] = True
+        assert not bool((part.world.partner_is_ranked & ~ranked).any())
+        assert not bool(part.world.partner_is_ranked.all())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.reporting.markdown import EXPORT_KEYS, export, page, plain, text
+from benchmark.reporting.staleness import staleness
 from benchmark.reporting.tables import tables
 from tests.records.make import FACTS, record
 
@@ -160,6 +161,8 @@ def test_a_task_that_is_drawn_several_times_counts_once_by_its_mean():
     (table,) = tables(cells, _rows)
     assert table.n_tasks == 2 * TASKS
     assert "120 test tasks, each asked 2 times over 4 seeds" in text(table)
+    (part,) = tables([cell for cell in cells if cell.identity.seed_index < 2], _rows)
+    assert "120 test tasks over 2 of 4 seeds" in text(part), "once so far"
     bias = next(row for row in table.rows if row.method == "bias")
     drawn = [np.asarray(_rows(record("bias", seed, TASKS))["mae"]).reshape(3, TASKS)[1:].mean(0) for seed in range(4)]
     once = np.concatenate([(drawn[0] + drawn[2]) / 2, (drawn[1] + drawn[3]) / 2])
@@ -225,9 +228,29 @@ def test_staleness_is_what_refits_gain_after_the_first_window():
     assert "refits gain" not in page(tables(_records(), _rows))
 
 
+def test_the_gain_of_refits_has_the_sign_of_the_metric():
+    window, better, worse = np.repeat([0, 1], 40), np.full((80, 2), 0.5), np.full((80, 2), 0.4)
+    for metric, higher, wanted in (("ndcg@10", True, 0.1), ("mae", False, -0.1)):
+        facts = FACTS.model_copy(update={"metric": metric, "higher_is_better": higher})
+        found = staleness(facts, {metric: better, f"frozen-{metric}": worse}, [1], window)
+        assert found.gain.mean == pytest.approx(wanted)
+
+
 def test_a_window_with_few_tasks_is_low_power_and_with_fewer_no_table():
     (table,) = _drifting()
     assert table.low_power, "240 tasks, but 60 a window"
     (table,) = _drifting(20)
     assert table.n_tasks == 80
     assert "No table: fewer than 30 test tasks" in page([table])
+
+
+def test_a_cut_with_limits_of_its_own_claims_no_other():
+    facts = FACTS.model_copy(update={"cut": "tanp", "shots": (20,)})
+    cells = [record(name, seed, TASKS).model_copy(update={"board": facts}) for name in ("bias", "maml") for seed in (0, 1)]
+
+    def rows(one):
+        return {name: column[:TASKS] for name, column in _rows(one).items()} | {"k": [20] * TASKS}
+
+    shown = text(tables(cells, rows)[0])
+    assert "entities that the cut allows" in shown
+    assert "25 rows or more" not in shown

@@ -9,8 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from baselines.trivial.popularity import Popularity
+from benchmark.data import store
+from benchmark.evaluation.evaluate import evaluate, validator
+from benchmark.protocol import boards, tracks
 from benchmark.records.store import CellStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -297,3 +303,20 @@ def test_a_named_archive_is_verified_although_its_columns_are_cached(cache, tmp_
     assert "ml-latest-small.zip" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_frozen_figures_are_of_a_fit_before_the_first_window(cache, tmp_path, monkeypatch):
+    """Refitted and frozen are two fits on two worlds, asked the same tasks; before the first window they are one."""
+    monkeypatch.setenv("COLDSTART_CACHE", str(cache))
+    chosen = ["--board", "drift-ranking", "--dataset", "synthetic-drift", *_methods("popularity"), "--seeds", "2", "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "benchmark", "run", *chosen], cwd=ROOT, env=_environment(cache), check=True, capture_output=True)
+    board, data = boards.load("drift-ranking"), store.load("synthetic-drift")
+    for seed_index in range(2):
+        (path,) = tmp_path.glob(f"cells/**/popularity/seed-{seed_index}.parquet")
+        rows = pq.read_table(path)
+        split = tracks.cut(board, data, seed_index)
+        for name, part in (("ndcg@10", split), ("frozen-ndcg@10", split.frozen or split)):
+            learner = Popularity().fit(part.world, 0, validator(part))
+            wanted = evaluate(learner, part.board, part.world, part.test).columns["ndcg@10"]
+            np.testing.assert_allclose(rows.column(name).to_numpy(), wanted)
+        assert (seed_index == 0) == rows.column("ndcg@10").equals(rows.column("frozen-ndcg@10"))
