@@ -196,6 +196,8 @@ def _export(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from benchmark.running.doctor import certify, doctor, pins
 
+    if (arguments.pins and arguments.certify) or (arguments.to and not arguments.certify):
+        raise UsageError("--pins prints and --certify writes, and --to says where to write; give --pins, or --certify with or without --to")
     if arguments.pins:
         print(pins(arguments.pins, arguments.data_dir))
         return 0

@@ -70,8 +70,11 @@ def _files(entry: Source, place: Place | None) -> str:
 
 
 def _counts(loaded: Dataset) -> str:
-    repeats = f"{loaded.repeats:,} repeats gone" if loaded.repeats else "no repeats"
-    return f"{len(loaded):,} rows, {len(loaded.users):,} users, {len(loaded.items):,} items, {repeats}"
+    return f"{len(loaded):,} rows, {len(loaded.users):,} users, {len(loaded.items):,} items, {_repeats(loaded.repeats)}"
+
+
+def _repeats(n: int) -> str:
+    return f"{n:,} repeats gone" if n else "no repeats"
 
 
 def info(name: str, data_dir: Path | None) -> str:
@@ -89,7 +92,7 @@ def info(name: str, data_dir: Path | None) -> str:
     }
     if entry.counts and not store.is_here(name, data_dir):
         rows, users, items = entry.counts
-        facts["counts"] = f"{rows:,} rows, {users:,} users, {items:,} items, {entry.repeats:,} repeats gone"
+        facts["counts"] = f"{rows:,} rows, {users:,} users, {items:,} items, {_repeats(entry.repeats)}"
     if store.is_here(name, data_dir):
         loaded = store.load(name, data_dir)
         facts["counts"] = _counts(loaded)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from benchmark.data.amazon_2023 import FAMILY
 from benchmark.data.catalogue import SOURCES
-from benchmark.data.store import fetch_command, is_here
+from benchmark.data.checking import way_to
+from benchmark.data.store import is_here
 from benchmark.protocol import boards
 from benchmark.running import methods
 
@@ -24,7 +25,7 @@ def listing(data_dir: Path | None) -> str:
             lines.append(f"    {dataset:<36} {told}; shots {shots}; {'ready' if is_here(dataset, data_dir) else 'not here'}")
     lines += ["", "data sets (more of each: python -m benchmark data info NAME)"]
     for name, source in SOURCES.items():
-        lines.append(f"  {name:<36} {source.title}; {'ready' if is_here(name, data_dir) else f'{fetch_command(name)}'}")
+        lines.append(f"  {name:<36} {source.title}; {'ready' if is_here(name, data_dir) else way_to(source)}")
     lines.append(f"  and {FAMILY}")
     lines += ["", "methods"]
     for name, (target, _) in methods.table().items():

@@ -90,6 +90,7 @@ def test_no_network_is_code_1(own_cache, monkeypatch, capsys):
 
     from benchmark.data.catalogue import SOURCES
 
+    monkeypatch.delenv("COLDSTART_DATA", raising=False)  # where it is here, there is nothing to fetch
     monkeypatch.setitem(SOURCES, "ml-1m", replace(SOURCES["ml-1m"], url="http://127.0.0.1:9/x"))
     assert main(["data", "fetch", "ml-1m"]) == 1
     assert "cannot reach" in capsys.readouterr().err

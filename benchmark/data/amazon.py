@@ -76,6 +76,10 @@ def dataset(path: Path, table: pa.Table, metadata: Path | None, fields: Fields) 
     if table.num_rows == 0:
         raise DataError(f"{path.name} has no rating row; put the published file there again, or leave the category out")
     (user, user_ids), (item, item_ids) = codes(table.column("user")), codes(table.column("item"))
+    for name, index, ids in (("user", user, user_ids), ("item", item, item_ids)):
+        if ids[0].as_py() == "":  # ids are sorted
+            row = int(np.flatnonzero(index == 0)[0])
+            raise DataError(f"{path.name}, rating row {row + 1} names no {name}; put the published file there again")
     time = seconds(path.name, table.column("time").to_numpy())
     rows = (user, item, table.column("rating").to_numpy().astype(np.float32), time)
     kept = last(user, item, time)

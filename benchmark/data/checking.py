@@ -21,6 +21,13 @@ def fetch_command(name: str) -> str:
     return f"python -m benchmark data fetch {name}"
 
 
+def way_to(entry: Source) -> str:
+    """How one comes by a data set: a command, or a visit to its authors."""
+    if entry.hub or (entry.url and not entry.files):
+        return f"get it with `{fetch_command(entry.name)}`"
+    return f"get it {entry.cost} (`python -m benchmark data info {entry.name}` lists the files)"
+
+
 def check_archive(archive: Path, entry: Source) -> None:
     """Every pinned member of a zip, or the zip itself where it is pinned as a whole; raises DataError at the first fault."""
     _check_whole(archive, entry)

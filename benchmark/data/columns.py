@@ -71,6 +71,16 @@ def _columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     return columns
 
 
+def content(dataset: Dataset) -> str:
+    """One hash of a data set's own and of all its columns."""
+    digest = hashlib.sha256(dataset.sha256.encode())
+    for name, column in sorted(_columns(dataset).items()):
+        digest.update(f"{name}\0{column.dtype.str}\0".encode() + np.ascontiguousarray(column).tobytes())
+    for side in (dataset.users, dataset.items):
+        digest.update("\0".join((*side.text, *side.words.vocabulary)).encode())
+    return digest.hexdigest()
+
+
 def write(folder: Path, dataset: Dataset) -> None:
     """A folder of .npy files that appears whole or not at all; a full disk only costs the cache."""
     try:
@@ -84,6 +94,7 @@ def write(folder: Path, dataset: Dataset) -> None:
                 digests[name] = _digest(part / f"{name}.npy")
             facts = {
                 "columns": digests,
+                "sha256": dataset.sha256,
                 "rating_range": dataset.rating_range,
                 "words": dataset.tags.words,
                 "text": {"users": dataset.users.text, "items": dataset.items.text},
@@ -118,7 +129,7 @@ def read(folder: Path, entry: Source) -> Dataset | None:
         extras: dict[str, Any] = {**{name: columns.get(name) for name in OPTIONAL}, **facts["plain"]}
         return Dataset(
             name=entry.name,
-            sha256=entry.sha256,
+            sha256=facts["sha256"],
             user=columns["user"],
             item=columns["item"],
             rating=columns["rating"],

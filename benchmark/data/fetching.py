@@ -45,6 +45,9 @@ def fetch(name: str, progress: Progress | None = None, timeout_seconds: float = 
             "and pass the folder as --data-dir or COLDSTART_DATA"
         )
     check_files(place.files, entry)
+    if place.archive is not None:
+        check_archive(place.archive, entry)
+        return place.paths
     archive = [_archive(entry, progress, timeout_seconds)] if entry.url else []
     return (*archive, *place.files.values())
 

@@ -49,6 +49,12 @@ class Source:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     @property
+    def pinned(self) -> bool:
+        """Whether `sha256` stands for every byte that is read."""
+        whole = bool(self.archive_sha256 or self.archive_md5)
+        return not self.generated and all(self.files.values()) and (whole or all(self.members.values()))
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The files that must be found."""
         return (*([self.archive] if self.archive else []), *(name for name in self.files if name not in self.optional))

@@ -81,12 +81,14 @@ def _facts(table: Table) -> list[str]:
     lines = [f"{table.n_tasks:,} test tasks{asked} over {seeds}; {counts.get('catalogue', 0):,} candidates."]
     if counts:
         need, rest = _kept(facts)
-        dropped = [f"{counts.get('test_without_relevant_query', 0):,} test tasks without a relevant query row"]
+        told = [need if facts.track == "drift" else f"Kept {counts['eligible']:,} entities {need}, and {counts['ineligible']:,} {rest}"]
         if counts.get("dropped"):
-            dropped.insert(0, f"{counts['dropped']:,} entities of the test slices that lack rows of known or of new partners")
-        kept = f"Kept {counts['eligible']:,} entities {need}, and {counts['ineligible']:,} {rest}; " if facts.track != "drift" else need
-        repeats = f" {counts['repeats']:,} repeated rows of the file went before: the last one stands." if counts.get("repeats") else ""
-        lines.append(f"{kept}dropped {' and '.join(dropped)}.{repeats}")
+            told.append(f"dropped {counts['dropped']:,} entities of the test slices that lack rows of known or of new partners")
+        if facts.goal == "ranking":
+            told.append(f"dropped {counts.get('test_without_relevant_query', 0):,} test tasks without a relevant query row")
+        lines.append("; ".join(told) + ".")
+        if counts.get("repeats"):
+            lines.append(f"Where a user rates an item again, her last rating stands: {counts['repeats']:,} rows of the file went.")
     if facts.n_seeds > len(table.seeds):
         lines.append(f"Incomplete: the board asks for {facts.n_seeds} seeds, so nobody is ranked.")
     window = " in a window" if facts.track == "drift" else ""
@@ -113,7 +115,7 @@ def _kept(facts: BoardFacts) -> tuple[str, str]:
     """Who is asked, and what becomes of the others."""
     most = max(facts.shots)
     if facts.cut == "windows":
-        return f"A task is an entity with {most} rows or more before a window and 5 or more in it; ", ""
+        return f"A task is an entity with {most} rows or more before a window and 5 or more in it", ""
     if facts.cut == "arrival":
         return f"who came last, of {most + 5} rows or more, 5 of them strictly later than what is shown", "who came last have fewer"
     if facts.shots == (ALL,):

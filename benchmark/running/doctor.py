@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.data import store as data
 from benchmark.data.catalogue import SOURCES
+from benchmark.data.checking import way_to
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_atomic
 from benchmark.protocol import boards, tracks
@@ -21,7 +22,7 @@ def doctor(data_dir: Path | None) -> int:
     failures = 0
     for name, source in SOURCES.items():
         if not data.is_here(name, data_dir):
-            print(f"data       {name}: not here; {data.fetch_command(name)}")
+            print(f"data       {name}: not here; {way_to(source)}")
             continue
         try:
             data.verify(name, data_dir)

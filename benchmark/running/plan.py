@@ -11,6 +11,7 @@ import torch
 
 from benchmark.data import store as data
 from benchmark.data.catalogue import source
+from benchmark.data.checking import way_to
 from benchmark.errors import BenchmarkError, UsageError, unknown
 from benchmark.evaluation.references import REFERENCES
 from benchmark.protocol import boards, tracks
@@ -100,7 +101,7 @@ def make(
     if dataset_names and absent:
         missing = next(iter(absent))
         raise UsageError(
-            f"data set '{missing}' is not here; get it with `{data.fetch_command(missing)}`, or name the folder that "
+            f"data set '{missing}' is not here; {way_to(source(missing))}, or name the folder that "
             f"holds {' and '.join(source(missing).needs)} with --data-dir or COLDSTART_DATA"
         )
     return Plan(cells, absent)

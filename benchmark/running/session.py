@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 from benchmark.data import store as data
-from benchmark.data.catalogue import source
-from benchmark.data.store import fetch_command
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.files import checked_folder
 from benchmark.protocol import boards
@@ -135,11 +133,7 @@ def _show(made: Plan, request: Request) -> None:
     for dataset, waiting in made.absent.items():
         print(f"not run, its data is not here: {dataset} ({', '.join(waiting)})")
     if made.absent:
-        some = next((name for name in made.absent if source(name).url), next(iter(made.absent)))
-        print(
-            f"what each takes, and its terms, says `python -m benchmark data info NAME`; {source(some).cost} for {some} "
-            f"with `{fetch_command(some)}`"
-        )
+        print("what each takes, and its terms, says `python -m benchmark data info NAME`")
 
 
 def _label(cell: Cell) -> str:

@@ -19,6 +19,7 @@ import tomli_w
 
 from benchmark.data import store as data
 from benchmark.data.catalogue import source
+from benchmark.data.checking import way_to
 from benchmark.errors import UsageError
 from benchmark.files import checked_folder, write_atomic
 from benchmark.protocol import boards
@@ -79,9 +80,7 @@ def _searches(request: Request) -> list[Search]:
         for dataset in [d for d in board.datasets if not request.datasets or d in request.datasets]:
             if data.find(dataset, request.data_dir) is None:
                 if dataset in request.datasets:
-                    raise UsageError(
-                        f"data set '{dataset}' is not here; get it with `{data.fetch_command(dataset)}` ({source(dataset).terms})"
-                    )
+                    raise UsageError(f"data set '{dataset}' is not here; {way_to(source(dataset))} ({source(dataset).terms})")
                 continue
             data.verify(dataset, request.data_dir)
             for seed_index, seeds in studies_of(name, board, dataset, request.data_dir).items():

@@ -61,7 +61,8 @@ def test_every_data_set_comes_out_with_its_counts(name, real_data, own_cache):
         pytest.skip(f"needs {' and '.join(entry.needs)} under COLDSTART_DATA")
     loaded = store.load(name, real_data)
     store.check_counts(entry, loaded)
-    assert (loaded.name, loaded.sha256) == (name, entry.sha256)
+    assert loaded.name == name
+    assert (loaded.sha256 == entry.sha256) == entry.pinned == (not entry.generated)
     assert (np.diff(loaded.user * len(loaded.items) + loaded.item) > 0).all(), "sorted by user and item, each pair once"
     assert set(np.unique(loaded.user)) == set(range(len(loaded.users)))
     if not name.startswith("ml-"):
@@ -102,7 +103,12 @@ def test_a_generated_data_set_needs_no_file(own_cache, monkeypatch, capsys):
     )
     monkeypatch.setitem(SOURCES, "made-up", entry)
     assert store.is_here("made-up")
-    assert (store.load("made-up").name, store.load("made-up").sha256) == ("made-up", entry.sha256)
+    loaded = store.load("made-up")
+    assert loaded.name == "made-up"
+    monkeypatch.setattr("benchmark.data.movielens.made_up", lambda _: replace(made, rating=made.rating[::-1]))
+    assert store.load("made-up").sha256 != loaded.sha256, "what no hash pins is known by what came out"
+    monkeypatch.setattr("benchmark.data.movielens.made_up", lambda files: replace(made, name="") if files == {} else None)
+    assert store.load("made-up").sha256 == loaded.sha256
     assert entry.sha256 != replace(entry, revision="2").sha256
     assert datasheet.where(entry, None) == "generated"
     assert main(["data", "verify", "made-up"]) == 0

@@ -20,10 +20,18 @@ from benchmark.data.checking import note_of
 from benchmark.errors import DataError, UsageError
 
 SMALL = SOURCES["ml-latest-small"]
-WHOLE = (store.EMBEDDED / SMALL.archive).read_bytes()
+HERE = store.EMBEDDED
+WHOLE = (HERE / SMALL.archive).read_bytes()
 CATEGORY = "amazon-2023-gift-cards"
 RATINGS = "benchmark/0core/rating_only/Gift_Cards.csv"
 METADATA = "raw/meta_categories/meta_Gift_Cards.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_here(monkeypatch):
+    """What lies in a data folder would not be fetched."""
+    monkeypatch.setattr(store, "EMBEDDED", Path("nowhere"))
+    monkeypatch.delenv("COLDSTART_DATA", raising=False)
 
 
 @dataclass
@@ -95,6 +103,12 @@ def _point(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
 
 def _left(cache: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in cache.rglob("*") if path.is_file()}
+
+
+def test_what_is_here_is_not_fetched(own_cache, monkeypatch):
+    monkeypatch.setattr(store, "EMBEDDED", HERE)
+    assert fetching.fetch(SMALL.name) == (HERE / SMALL.archive,)
+    assert not _left(own_cache)
 
 
 def test_a_fetch_keeps_what_it_verified_and_does_not_come_again(own_cache, monkeypatch):
