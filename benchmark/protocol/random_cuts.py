@@ -43,7 +43,7 @@ def random_rows(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
 
 
 def new_partners(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
-    """Track `both`: new users are shown items that train, and asked for items that nobody has met.
+    """Track `both`: new users are shown items of which nothing is held back, and asked for items that nobody has met.
 
     A fifth of the items, drawn for the seed, is cold in the test, and another tenth in the validation: had both
     the same, what was chosen on the one would know the other's items.
