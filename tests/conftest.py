@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmark.contract import Learner
-from benchmark.data import synthetic
+from benchmark.data import store, synthetic
 from benchmark.data.dataset import Dataset
 from benchmark.evaluation.evaluate import validator
 from benchmark.protocol import boards, tracks
@@ -22,6 +23,7 @@ from benchmark.running.methods import build, entry
 torch.set_num_threads(1)
 
 READ_CONTENT = ("melu", "prompt_tuning_text", "content_ridge", "content_knn", "clcrec")  # n/a with nothing known of the partners
+TWO_DOMAINS = ("emcdr", "ptupcdr")  # n/a with one
 SHOTS = (0, 1, 2, 5, 10)
 
 
@@ -31,12 +33,23 @@ def board(goal: str, shots: tuple[int, ...] = SHOTS) -> Board:
     return replace(published, name=f"test-{goal}", shots=shots, datasets={"any": Pin(5, ())})
 
 
+@lru_cache
+def two_domains() -> Split:
+    """The synthetic world of the track `cross-domain`."""
+    return tracks.cut(boards.load("cross-domain-ranking"), store.load("synthetic-cross-domain"), 0)
+
+
 @pytest.fixture(scope="session")
 def oracle() -> Callable[..., Split]:
-    """oracle("checkerboard", "ranking") -> its split, made once; for a method that reads content, of the described world."""
+    """oracle("checkerboard", "ranking") -> its split, made once; for a method that reads content, of the described world.
+
+    Methods that carry over from another domain get a world of two, where there is one for the goal.
+    """
     made: dict[tuple[str, str, bool], Split] = {}
 
     def make(world: str, goal: str, method: str = "") -> Split:
+        if method in TWO_DOMAINS and goal == "ranking":
+            return two_domains()
         key = (world, goal, method in READ_CONTENT)
         if key not in made:
             dataset: Dataset = getattr(synthetic, world)(**({"described": True} if method in READ_CONTENT else {}))

@@ -11,6 +11,7 @@ from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.references import reference
 from benchmark.reporting.statistics import Bootstrap
 from benchmark.running.methods import build, entry
+from tests.conftest import TWO_DOMAINS
 
 # Their order of partners reads no support, or only through a table of partners that was trained as if all entities were one.
 NOT_PERSONAL = (
@@ -25,8 +26,7 @@ NOT_PERSONAL = (
     "fine_tune_head",
     "fine_tune_bias",
 )
-CROSS_DOMAIN = ("emcdr", "ptupcdr")  # n/a with one domain
-PERSONAL = [name for name in METHODS if name not in (*NOT_PERSONAL, *CROSS_DOMAIN)]
+PERSONAL = [name for name in METHODS if name not in (*NOT_PERSONAL, *TWO_DOMAINS)]
 
 
 def _skip_if_na(split, name):
@@ -98,7 +98,7 @@ def _against_bias(oracle, fitted, world, name):
     return Bootstrap([0] * len(ours)).intervals(np.stack([ours - bias], 1))[0]
 
 
-RATING = [name for name in METHODS if name not in ("popularity", "bias", *CROSS_DOMAIN)]
+RATING = [name for name in METHODS if name not in ("popularity", "bias", *TWO_DOMAINS)]
 
 
 @pytest.mark.parametrize("name", RATING)
