@@ -1,9 +1,12 @@
 """iALS: every pair counts, the observed ones more; a new entity is folded in by one exact half-step.
 
-    L = sum over observed (u_e . v_p - a(r))^2 + unobserved * sum over all pairs (u_e . v_p)^2
-        + sum_e damping_e |u_e|^2 + sum_p damping_p |v_p|^2,   damping_e = damping (n_e + unobserved * n_partners)^frequency
+    L = sum over observed (u_e . v_p - a(r))^2 + w * sum over all pairs (u_e . v_p)^2
+        + sum_e damping_e |u_e|^2 + sum_p damping_p |v_p|^2,   damping_e = damping (n_e + w n_partners)^frequency
 
-    u_e = (unobserved V'V + V_e' V_e + damping_e I)^-1 V_e' a(r),    s(p) = u_e . v_p + prior * share that liked p
+    u_e = (w V'V + V_e' V_e + damping_e I)^-1 V_e' a(r),    s(p) = u_e . v_p + prior * share that liked p
+
+w = min(0.2, unobserved * share of pairs that are observed): all pairs together weigh `unobserved` times what the observed ones
+do, where these are few. A fixed w that suits MovieLens would outweigh the few events of a large catalogue, and shrink every factor to 0.
 
 The papers have 1 for a(r); here it grows from 1 - dislike for the lowest rating to 1, unless reading says otherwise. A fit
 alternates half-steps, each a few conjugate gradients from where the last round ended; the fold-in is the half-step
@@ -27,13 +30,15 @@ from baselines.nn.feedback import READINGS, feedback, liked_share
 from baselines.nn.sparse_rows import SparseRows
 from benchmark.contract import Learner, Method, State, Support, World, searched
 
+MOST = 0.2  # that a pair without a row weighs, however dense the rows are
+
 
 @dataclass(frozen=True)
 class IALS(Method):
     factors: int = searched(64, 16, 256, log=True)
     rounds: int = 15
     conjugate: int = 5  # conjugate gradients a half-step
-    unobserved: float = searched(0.12, 0.005, 1.0, log=True)
+    unobserved: float = searched(3.0, 0.1, 30.0, log=True)
     damping: float = searched(0.015, 0.0005, 0.2, log=True)
     frequency: float = 1.0  # the papers' nu: 0 damps all alike, 1 in proportion to the rows
     prior: float = searched(0.1, 0.01, 2.0, log=True)  # weight of popularity
@@ -47,19 +52,20 @@ class IALS(Method):
         value = feedback(world.ratings.rating, world, self.reading, self.dislike)
         seen = value != 0  # nothing is observed of a pair that counts 0
         entity, partner, value = world.ratings.entity[seen], world.ratings.partner[seen], value[seen]
+        w = min(MOST, self.unobserved * len(value) / max(1, world.ratings.entity.unique().numel() * world.n_partners))
         by_entity = _Side(entity, partner, value, world.n_entities, world.n_partners)
         by_partner = _Side(partner, entity, value, world.n_partners, world.n_entities)
         generator = torch.Generator().manual_seed(seed)
         u = torch.zeros(world.n_entities, self.factors, device=world.device)
         v = (torch.randn(world.n_partners, self.factors, generator=generator) / self.factors**0.5 * 0.1).to(world.device)
         for _ in range(self.rounds):
-            u = by_entity.half_step(self, u, v)
-            v = by_partner.half_step(self, v, u)
-        return _Learner(self, world, v, v.T @ v, self.prior * liked_share(world))
+            u = by_entity.half_step(self, w, u, v)
+            v = by_partner.half_step(self, w, v, u)
+        return _Learner(self, world, w, v, v.T @ v, self.prior * liked_share(world))
 
-    def damped(self, rows: Tensor, n_others: int) -> Tensor:
+    def damped(self, rows: Tensor, w: float, n_others: int) -> Tensor:
         """The damping of each id [n] with so many rows, where there are `n_others` on the other side."""
-        damping: Tensor = self.damping * (rows + self.unobserved * n_others).pow(self.frequency)
+        damping: Tensor = self.damping * (rows + w * n_others).pow(self.frequency)
         return damping
 
 
@@ -70,12 +76,12 @@ class _Side:
         self._rows = SparseRows.of(group, other, n)
         self._group, self._value, self._n_others = group[self._rows.order], value[self._rows.order], n_others
 
-    def half_step(self, method: IALS, u: Tensor, v: Tensor) -> Tensor:
+    def half_step(self, method: IALS, w: float, u: Tensor, v: Tensor) -> Tensor:
         """u after a few conjugate gradients towards the minimum, given v."""
-        gram, damping = v.T @ v, method.damped(self._rows.count().float(), self._n_others)[:, None]
+        gram, damping = v.T @ v, method.damped(self._rows.count().float(), w, self._n_others)[:, None]
 
         def normal(p: Tensor) -> Tensor:
-            return method.unobserved * (p @ gram) + self._rows.times(v, self._rows.dots(p, v)) + damping * p
+            return w * (p @ gram) + self._rows.times(v, self._rows.dots(p, v)) + damping * p
 
         left = self._rows.times(v, self._value) - normal(u)
         towards, size = left, left.square().sum(1, keepdim=True)
@@ -92,6 +98,7 @@ class _Side:
 class _Learner(Learner):
     method: IALS
     world: World
+    w: float  # weight of a pair that is not observed
     v: Tensor  # [n_partners, d]
     gram: Tensor  # [d, d]
     prior: Tensor  # [n_partners]
@@ -100,9 +107,9 @@ class _Learner(Learner):
         method = self.method
         target = feedback(support.rating, self.world, method.reading, method.dislike) * support.mask
         seen = self.v[support.partner] * (target != 0)[:, :, None]
-        damping = method.damped((target != 0).sum(1).float(), self.world.n_partners)
+        damping = method.damped((target != 0).sum(1).float(), self.w, self.world.n_partners)
         eye = torch.eye(len(self.gram), device=target.device)
-        normal = method.unobserved * self.gram + seen.mT @ seen + damping[:, None, None] * eye
+        normal = self.w * self.gram + seen.mT @ seen + damping[:, None, None] * eye
         lower = torch.linalg.cholesky_ex(normal).L
         return {"u": torch.cholesky_solve(seen.mT @ target[:, :, None], lower).squeeze(2)}
 

@@ -109,7 +109,9 @@ def surprise_rmse(algorithm, part: SimpleNamespace) -> float:
 def test_ials_ranks_as_well_as_implicit(fold):
     als = pytest.importorskip("implicit.cpu.als")
     part = fold("ranking")
-    ours = fitted("ials:IALS", part.world, factors=32, reading="liked", unobserved=0.1, damping=0.5, frequency=0.0, prior=0.0, conjugate=8)
+    weight = 0.1 * 943 * 1682 / likes(part.world).nnz  # so that a pair that is not observed weighs 0.1
+    settings = {"unobserved": weight, "damping": 0.5, "frequency": 0.0, "prior": 0.0, "conjugate": 8}
+    ours = fitted("ials:IALS", part.world, factors=32, reading="liked", **settings)
     # implicit weighs an observed pair alpha and the others 1; ours, 1 more than the others' 0.1, is the same divided by alpha - 1
     theirs = als.AlternatingLeastSquares(32, regularization=5.0, alpha=11.0, iterations=15, num_threads=1, random_state=0)
     theirs.fit(likes(part.world), show_progress=False)
@@ -237,11 +239,12 @@ def test_the_fold_in_of_a_warm_history_is_the_exact_half_step_of_ials(fold):
     world = fold("ranking").world
     learner = fitted("ials:IALS", world, factors=16, prior=0.0)
     v, a, method = learner.v.double().numpy(), values(world), learner.method
+    w = method.unobserved * a.nnz / (943 * 1682)
     got = every_score(learner, world).numpy()
     for e in range(0, 943, 100):
         seen = a[e].indices
-        damping = method.damping * (len(seen) + method.unobserved * world.n_partners) ** method.frequency
-        normal = method.unobserved * v.T @ v + v[seen].T @ v[seen] + damping * np.eye(v.shape[1])
+        damping = method.damping * (len(seen) + w * world.n_partners) ** method.frequency
+        normal = w * v.T @ v + v[seen].T @ v[seen] + damping * np.eye(v.shape[1])
         np.testing.assert_allclose(got[e], v @ np.linalg.solve(normal, v[seen].T @ a[e].data), rtol=1e-3, atol=1e-4)
 
 
