@@ -48,7 +48,7 @@ def oracle() -> Callable[..., Split]:
     made: dict[tuple[str, str, bool], Split] = {}
 
     def make(world: str, goal: str, method: str = "") -> Split:
-        if method in TWO_DOMAINS and goal == "ranking":
+        if method in TWO_DOMAINS and (world, goal) == ("interaction", "ranking"):
             return two_domains()
         key = (world, goal, method in READ_CONTENT)
         if key not in made:
