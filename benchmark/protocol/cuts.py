@@ -109,6 +109,13 @@ def rows_of(dataset: Dataset, entity: Ints) -> Rows:
     return Rows(first + np.arange(len(first)), n)
 
 
+def met(dataset: Dataset, rows: Flags) -> Flags:
+    """Which partners stand in one of `rows` [N]: [n_partners]."""
+    found = np.zeros(len(dataset.items), dtype=bool)
+    found[dataset.item[rows]] = True
+    return found
+
+
 def parted(rows: Rows, shown: Ints) -> tuple[Rows, Rows]:
     """The first `shown` [T] rows of each task, and the others."""
     first = rows.place() < np.repeat(shown, rows.n)

@@ -15,7 +15,20 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import Dataset
 from benchmark.errors import ProtocolError
 from benchmark.protocol.boards import Board
-from benchmark.protocol.cuts import FEWEST_TASKS, QUERY_ROWS, Chosen, Cutting, Flags, Ints, by_hash, n_slices, parted, rows_of, shuffled
+from benchmark.protocol.cuts import (
+    FEWEST_TASKS,
+    QUERY_ROWS,
+    Chosen,
+    Cutting,
+    Flags,
+    Ints,
+    by_hash,
+    met,
+    n_slices,
+    parted,
+    rows_of,
+    shuffled,
+)
 from benchmark.protocol.seeds import derive_seed, permutation
 
 HELD_OUT = 5  # `warm`: one row of so many is asked for
@@ -29,7 +42,7 @@ def random_rows(board: Board, dataset: Dataset, seed_index: int) -> Cutting:
     """
     parts = random_cut(board, dataset, np.diff(dataset.offset), seed_index)
     warm_rows, known = _without(dataset, parts)
-    partners = _met(dataset, warm_rows) if board.track == "item" else None
+    partners = met(dataset, warm_rows) if board.track == "item" else None
 
     def chosen(entity: Ints) -> Chosen:
         rows = rows_of(dataset, entity)
@@ -115,13 +128,6 @@ def _without(dataset: Dataset, parts: Cut) -> tuple[Flags, Flags]:
     known = np.ones(len(dataset.users), dtype=bool)
     known[parts.validation] = known[parts.test] = False
     return known[dataset.user], known
-
-
-def _met(dataset: Dataset, warm_rows: Flags) -> Flags:
-    """Which partners have a training row: [n_partners]."""
-    met = np.zeros(len(dataset.items), dtype=bool)
-    met[dataset.item[warm_rows]] = True
-    return met
 
 
 @dataclass(frozen=True)

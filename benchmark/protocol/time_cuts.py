@@ -19,7 +19,7 @@ import numpy as np
 from benchmark.data.dataset import Dataset
 from benchmark.errors import ProtocolError
 from benchmark.protocol.boards import WINDOWS, Board
-from benchmark.protocol.cuts import FEWEST_TASKS, QUERY_ROWS, SMALL, Chosen, Cutting, Flags, Ints, Rows, by_hash, rows_of
+from benchmark.protocol.cuts import FEWEST_TASKS, QUERY_ROWS, SMALL, Chosen, Cutting, Ints, Rows, by_hash, met, rows_of
 from benchmark.protocol.seeds import derive_seed, keyed_hash
 
 FIT_AT, WINDOW = 6, 1  # tenths of the rows
@@ -40,7 +40,7 @@ def arrival(board: Board, dataset: Dataset, _: int) -> Cutting:
     cold[seen[came[starts[0] :]]] = True
     eligible, kept = int(cold.sum()), len(validation.entity) + len(test.entity)
     warm_rows = dataset.time < t0
-    return Cutting(warm_rows, ~cold, validation, test, kept, eligible - kept, _met_before(dataset, t0), 0, "first")
+    return Cutting(warm_rows, ~cold, validation, test, kept, eligible - kept, met(dataset, warm_rows), 0, "first")
 
 
 def _from_first(board: Board, dataset: Dataset, entity: Ints) -> Chosen:
@@ -79,11 +79,13 @@ def _fit(board: Board, dataset: Dataset, edges: list[int], window: int, test: Ch
             f"board '{board.name}' on '{dataset.name}': {len(validation.entity)} validation tasks before window {window + 1}, where "
             f"{FEWEST_TASKS} are wanted; trim the board's shots for it"
         )
+    # Who had no row by then was not there to be ranked when the fit was made.
+    there = met(dataset, dataset.time < fit)
     warm_rows = dataset.time < fit
     warm_rows[validation.query.row] = False
     known = np.ones(len(dataset.users), dtype=bool)
     absent = int(np.sum(np.diff(dataset.offset) > 0)) - len(test.entity)
-    return Cutting(warm_rows, known, validation, test, len(test.entity), absent, _met_before(dataset, fit), 0, "last", frozen)
+    return Cutting(warm_rows, known, validation, test, len(test.entity), absent, there, 0, "last", frozen)
 
 
 def _edges(dataset: Dataset) -> list[int]:
@@ -105,13 +107,6 @@ def _last_before(board: Board, dataset: Dataset, entity: Ints, start: int, end: 
 def _by_time(rows: Rows, dataset: Dataset, ties: np.ndarray, newest_first: bool = False) -> Rows:
     time = dataset.time[rows.row]
     return Rows(rows.row[np.lexsort((ties, -time if newest_first else time, rows.task()))], rows.n)
-
-
-def _met_before(dataset: Dataset, time: int) -> Flags:
-    """Partners with a row before `time`: the others were not there to be ranked when the fit was made."""
-    met = np.zeros(len(dataset.items), dtype=bool)
-    met[dataset.item[dataset.time < time]] = True
-    return met
 
 
 def _check_clock(board: Board, dataset: Dataset) -> None:
