@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from baselines.nn.ridge import ridge
 from baselines.nn.sparse_rows import SparseRows, support_times
 from benchmark.contract import Learner, Method, State, Support, World, searched
 
@@ -120,9 +121,7 @@ class _Learner(Learner):
         left = (support.rating - self.mean - self.b_p[support.partner]) * shown
         b = trust * left.sum(1, keepdim=True) / count.clamp(min=1)
         seen = self.q[support.partner] * shown[:, :, None]
-        left = (left - b) * shown - (seen @ before[:, :, None]).squeeze(2)
-        normal = seen.mT @ seen + method.damping * torch.eye(seen.shape[2], device=seen.device)
-        cold = before + torch.linalg.solve_ex(normal, seen.mT @ left[:, :, None]).result.squeeze(2)
+        cold = ridge(seen, (left - b) * shown, before, method.damping)
         warm = self.warm[support.entity, None]
         vector = torch.where(warm, self.p[support.entity] + implied, cold)
         return {"vector": vector, "b": torch.where(warm, self.b_e[support.entity, None], b)}

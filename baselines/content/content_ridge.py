@@ -69,7 +69,8 @@ class ContentRidge(Method):
         met = torch.bincount(rows.entity, minlength=world.n_entities).float()
         m = _solve(len(rows) * c, self.prior_damping, x.T @ said)
         m = _solve(z.T @ (met[:, None] * z), self.prior_damping, len(rows) * m.T)  # [1 + entity features, F]
-        return _Learner(self, world, bias, x, c, z @ m, log_popularity(world))
+        lengths, axes = torch.linalg.eigh(c.double())
+        return _Learner(self, world, bias, x, c, lengths.clamp(min=0).float(), axes.float(), z @ m, log_popularity(world))
 
 
 def _solve(gram: Tensor, damping: float, right: Tensor) -> Tensor:
@@ -82,7 +83,9 @@ class _Learner(Learner):
     world: World
     bias: DampedBias
     x: Tensor  # [n_partners, F]
-    c: Tensor  # [F, F]
+    c: Tensor  # [F, F], its eigenvalues and, as columns, its eigenvectors
+    lengths: Tensor  # [F]
+    axes: Tensor  # [F, F]
     prior: Tensor  # [n_entities, F], read of features alone
     popular: Tensor  # [n_partners]
 
@@ -93,11 +96,11 @@ class _Learner(Learner):
             y = (self.bias.residual(support) - entity) * support.mask
             return {"u": ridge(seen, y, prior, self.method.damping), "entity": entity}
         a = taste(support.rating, self.world, self.method.dislike) * support.mask
-        gram = support.count()[:, None, None] * self.c
-        left = (seen.mT @ a[:, :, None]).squeeze(2) - (gram @ prior[:, :, None]).squeeze(2)
-        eye = torch.eye(len(self.c), device=left.device)
-        moved = torch.linalg.solve_ex(gram + self.method.ranking_damping * eye, left[:, :, None]).result.squeeze(2)
-        return {"u": prior + moved, "entity": entity}
+        k = support.count()[:, None]
+        left = (seen.mT @ a[:, :, None]).squeeze(2) - k * (prior @ self.c)
+        # k C + damping I has the axes of C whatever k is: they were found once, and each entity only divides along them.
+        along = (left @ self.axes) / (k * self.lengths + self.method.ranking_damping)
+        return {"u": prior + along @ self.axes.T, "entity": entity}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         near = state["u"] @ self.x.T
