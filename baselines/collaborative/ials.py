@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from baselines.nn.feedback import READINGS, feedback, liked_share
+from baselines.nn.ridge import ridge
 from baselines.nn.sparse_rows import SparseRows
 from benchmark.contract import Learner, Method, State, Support, World, searched
 
@@ -61,7 +62,8 @@ class IALS(Method):
         for _ in range(self.rounds):
             u = by_entity.half_step(self, w, u, v)
             v = by_partner.half_step(self, w, v, u)
-        return _Learner(self, world, w, v, v.T @ v, self.prior * liked_share(world))
+        lengths, axes = torch.linalg.eigh((v.T @ v).double())
+        return _Learner(self, world, w, v @ axes.float(), lengths.clamp(min=0).float(), self.prior * liked_share(world))
 
     def damped(self, rows: Tensor, w: float, n_others: int) -> Tensor:
         """The damping of each id [n] with so many rows, where there are `n_others` on the other side."""
@@ -99,8 +101,8 @@ class _Learner(Learner):
     method: IALS
     world: World
     w: float  # weight of a pair that is not observed
-    v: Tensor  # [n_partners, d]
-    gram: Tensor  # [d, d]
+    v: Tensor  # [n_partners, d], in the axes of V'V
+    lengths: Tensor  # [d], its eigenvalues
     prior: Tensor  # [n_partners]
 
     def adapt(self, support: Support) -> State:
@@ -108,10 +110,9 @@ class _Learner(Learner):
         target = feedback(support.rating, self.world, method.reading, method.dislike) * support.mask
         seen = self.v[support.partner] * (target != 0)[:, :, None]
         damping = method.damped((target != 0).sum(1).float(), self.w, self.world.n_partners)
-        eye = torch.eye(len(self.gram), device=target.device)
-        normal = self.w * self.gram + seen.mT @ seen + damping[:, None, None] * eye
-        lower = torch.linalg.cholesky_ex(normal).L
-        return {"u": torch.cholesky_solve(seen.mT @ target[:, :, None], lower).squeeze(2)}
+        # Along the axes of V'V the unobserved pairs and the damping are one number an axis: what is left is a ridge on her rows.
+        stiff = (self.w * self.lengths + damping[:, None]).sqrt()
+        return {"u": ridge(seen / stiff[:, None], target, torch.zeros_like(self.lengths), 1.0) / stiff}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
         if partner is not None:
