@@ -104,7 +104,7 @@ class _Learner(Learner):
     against: Tensor  # [m]
 
     def adapt(self, support: Support) -> State:
-        runs = chunks(len(support), support.partner.shape[1] * AGAINST, support.entity.device)
+        runs = chunks(len(support), 4 * support.partner.shape[1] * AGAINST, support.entity.device)  # what a step holds at once
         return {"u": torch.cat([self._fold_in(support[run]) for run in runs])}
 
     def _fold_in(self, support: Support) -> Tensor:
@@ -117,11 +117,11 @@ class _Learner(Learner):
         spread = (seen * size[:, :, None]).mT @ seen - cross - cross.mT + n[:, None, None] * (other.T @ other / len(other))
         eye = torch.eye(len(mean), device=mean.device)
         lower = torch.linalg.cholesky_ex(spread / 4 + self.method.damping * eye).L
-        ahead, sign = self.b[support.partner][:, :, None] - self.b[self.against], a.sign()[:, :, None]
+        sign, share = -a.sign()[:, :, None], a[:, :, None] / len(other)
+        behind = (self.b[support.partner][:, :, None] - self.b[self.against]) * sign  # -sign (b_i - b_j)
         u = torch.zeros_like(cross[:, 0])
         for _ in range(self.method.fold_steps):
-            gap = ahead + (seen @ u[:, :, None]) - (u @ other.T)[:, None]
-            pull = torch.sigmoid(-sign * gap) * a[:, :, None] / len(other)  # [T, K, m]
+            pull = torch.addcmul(behind, (seen @ u[:, :, None]) - (u @ other.T)[:, None], sign).sigmoid_().mul_(share)  # [T, K, m]
             up = (pull.sum(2)[:, None] @ seen).squeeze(1) - pull.sum(1) @ other - self.method.damping * u
             u = u + torch.cholesky_solve(up[:, :, None], lower).squeeze(2)
         return u
