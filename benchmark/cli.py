@@ -83,6 +83,11 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     run.add_argument("--workers", type=int, metavar="N", help="processes of one thread each (default: one a core; 1 on cuda)")
     run.add_argument("--untuned", action="store_true", help="every method with its defaults, whatever was tuned")
+    run.add_argument(
+        "--speed",
+        action=argparse.BooleanOptionalAction,
+        help="measure speed on every board asked for, or not at all (default: once a data set, on user-ranking or user-rating)",
+    )
     run.add_argument("--fresh", action="store_true", help="do the chosen cells again, also the finished ones")
     _out(run)
     _data_dir(run)
@@ -149,6 +154,7 @@ def _run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             data_dir=arguments.data_dir,
             untuned=arguments.untuned,
+            speed=arguments.speed,
         )
     )
 

@@ -24,7 +24,10 @@ def finished(tmp_path_factory) -> Path:
     """A folder with a few finished cells."""
     out = tmp_path_factory.mktemp("runs")
     methods = ["--method", "popularity", "--method", "item_mean"]
-    assert main(["run", "--board", "user-ranking", "--dataset", "ml-latest-small", *methods, "--seeds", "2", "--out", str(out)]) == 0
+    assert (
+        main(["run", "--board", "user-ranking", "--dataset", "ml-latest-small", *methods, "--seeds", "2", "--no-speed", "--out", str(out)])
+        == 0
+    )
     return out
 
 

@@ -73,6 +73,7 @@ class Board:
     metric: str  # orders the board, by its mean over k >= 1
     datasets: Mapping[str, Pin] = field(default_factory=dict)
     rows: tuple[Preset, ...] = ()  # of a preset: the rows that are run where no method is named; otherwise all are
+    speed: bool = False  # whether speed on this board stands for that of others: they serve with the same arithmetic
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -171,6 +172,7 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
     "metric": str,
     "datasets": dict,
 }
+_MAY = ("rows", "speed")
 _NAME = r"(papers/)?[a-z0-9][a-z0-9-]{0,63}"  # it becomes a file name
 _CHOICES = {"track": TRACKS, "goal": tuple(METRICS)}
 
@@ -178,8 +180,8 @@ _CHOICES = {"track": TRACKS, "goal": tuple(METRICS)}
 def parse(table: dict[str, Any], file: str) -> Board:
     """A board from a TOML table; every field is checked, and an unknown one is refused."""
     for key in table:
-        if key not in (*_WANTED, "rows"):
-            raise UsageError(f"{file}: " + unknown("field of a board", key, [*_WANTED, "rows"]))
+        if key not in (*_WANTED, *_MAY):
+            raise UsageError(f"{file}: " + unknown("field of a board", key, [*_WANTED, *_MAY]))
     for key, kind in _WANTED.items():
         if key not in table:
             raise UsageError(f"{file}: the board has no field '{key}'; every board states it")
@@ -194,6 +196,8 @@ def parse(table: dict[str, Any], file: str) -> Board:
         raise UsageError(f"{file}: " + unknown(f"cut of the track '{table['track']}'", table["cut"], CUTS_OF[table["track"]]))
     if table["metric"] not in METRICS[table["goal"]]:
         raise UsageError(f"{file}: " + unknown("metric", table["metric"], list(METRICS[table["goal"]])))
+    if not isinstance(table.get("speed", False), bool):
+        raise UsageError(f"{file}: field 'speed' is {table['speed']!r}; wanted true or false")
     shots = _shots(table["shots"], file)
     datasets = {name: _pin(name, pin, file) for name, pin in table["datasets"].items()}
     rows = tuple(_preset(row, file) for row in table.get("rows", []))

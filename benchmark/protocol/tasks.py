@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -146,6 +147,8 @@ class TaskSampler:
     however long the histories are. Where there is a source domain, a window of the entity's rows there comes first.
     """
 
+    drawn: ClassVar[int] = 0  # training tasks of all samplers of this process: a fit's throughput is counted by the difference
+
     def __init__(self, world: World, seed: int, n_query: int = 20, n_given: int = GIVEN_ROWS) -> None:
         """Raises MethodError where no warm entity has a row more than the largest support."""
         self._world, self._n_query, self._n_given = world, n_query, n_given
@@ -180,6 +183,7 @@ class TaskSampler:
         if self._drawn >= self._reshuffle_after:
             self._shuffle()
         self._drawn += n_tasks
+        TaskSampler.drawn += n_tasks
         histories, timed = self._histories, self._world.reads_time
         entity = self._able[self._integers(len(self._able), n_tasks)]
         row, real = self._window(histories, self._order, entity, self._pool + self._n_query, spare=self._pool if timed else 0)

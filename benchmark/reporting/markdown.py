@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -23,8 +23,11 @@ EXPORT_KEYS = ("board", "dataset", "method", "metric", "k", "mean", "low", "high
 ARROW = {True: "higher is better", False: "lower is better"}
 
 
-def page(tables: Sequence[Table]) -> str:
-    """The Markdown page of one board, a section a data set. All tables are of the same board."""
+def page(tables: Sequence[Table], beside: Mapping[tuple[str, str], Sequence[str]] | None = None) -> str:
+    """The Markdown page of one board, a section a data set. All tables are of the same board.
+
+    `beside` has lines to stand at the end of a section: (data set, hash of the board) -> lines.
+    """
     facts = tables[0].facts
     lines = [
         f"# {plain(facts.title)}",
@@ -42,6 +45,7 @@ def page(tables: Sequence[Table]) -> str:
         lines += ["", f"## {table.dataset}{version}", "", *(f"- {line}" for line in _facts(table)), ""]
         lines += [_grid(table, "pipe"), "", _others(table, "pipe"), "", _staleness(table, "pipe"), "", _published(table, "pipe")]
         lines += ["", *(f"- `{plain(row.method)}` {plain(row.note)}" for row in table.rows if row.note)]
+        lines += (beside or {}).get((table.dataset, table.board_sha256), ())
     text = "\n".join(lines)
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from benchmark.errors import UsageError, unknown
 from benchmark.files import write_atomic
 from benchmark.protocol import boards
+from benchmark.records.speed import SpeedStore
 from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import EXPORT_KEYS, export, page
+from benchmark.reporting.speed import SpeedTable, speed_page, speed_tables
 from benchmark.reporting.tables import Table, tables
 
 
@@ -21,16 +23,25 @@ def read(out: Path) -> list[Table]:
     return tables(store.records(), store.rows)
 
 
+def read_speed(out: Path) -> list[SpeedTable]:
+    """Every speed table that the records under `out` give."""
+    return speed_tables(SpeedStore(out).records(), CellStore(out).records())
+
+
 def render(out: Path, to: Path | None = None, made: list[Table] | None = None) -> list[Path]:
     """Writes a page a board into `to` (default OUT/leaderboards); returns the pages."""
     made = read(out) if made is None else made
     if not made:
         raise UsageError(f"there are no finished cells under '{out}'; run `python -m benchmark run --all` or give another --out")
     folder = to or out / "leaderboards"
-    written = []
+    measured, written = read_speed(out), []
     for board in sorted({table.board for table in made}):
         path = folder / f"{board}.md"
-        write_atomic(path, page([table for table in made if table.board == board]).encode())
+        beside: dict[tuple[str, str], list[str]] = {(one.dataset, one.board_sha256): [] for one in measured}
+        for one in measured:
+            if one.board == board:
+                beside[one.dataset, one.board_sha256] += ["", *speed_page(one)]
+        write_atomic(path, page([table for table in made if table.board == board], beside).encode())
         written.append(path)
     return written
 

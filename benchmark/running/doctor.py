@@ -13,12 +13,13 @@ from benchmark.files import write_atomic
 from benchmark.protocol import boards, tracks
 from benchmark.protocol.certificates import certificate
 from benchmark.running import environment
+from benchmark.running.machine import machine
 
 
 def doctor(data_dir: Path | None) -> int:
     """Prints a line a check; returns 1 where one fails. Absent data is no failure."""
     print("versions   " + ", ".join(f"{name} {version}" for name, version in environment.versions().items()))
-    print("machine    " + ", ".join(f"{name} {value}" for name, value in environment.machine("cpu").items()))
+    print("machine    " + ", ".join(f"{name} {value}" for name, value in machine("cpu").items()))
     failures = 0
     for name, source in SOURCES.items():
         if not data.is_here(name, data_dir):

@@ -1,45 +1,20 @@
-"""The machine, the versions and the code that a number came from."""
+"""The versions and the code that a number came from."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import os
-import platform
 import sys
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 
-import torch
-
 from benchmark.errors import UsageError
 
 HARNESS = ("contract.py", "data", "protocol", "evaluation")
+TIMING = {f"evaluation/{name}.py" for name in ("speed", "clock", "honesty", "nvml", "agreement")}  # these decide no score
 VERSIONS = ("torch", "numpy", "pandas", "scipy", "pyarrow", "pydantic")
-
-
-@cache
-def machine(device: str) -> dict[str, str | int | float]:
-    """What ran: enough to say whether two timings may stand in one table."""
-    facts: dict[str, str | int | float] = {
-        "system": f"{platform.system()} {platform.release()}",
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 1,
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "threads": torch.get_num_threads(),
-    }
-    if device == "cuda":
-        facts |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
-    return facts
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @cache
@@ -57,7 +32,8 @@ def versions() -> dict[str, str]:
 def harness_sha256() -> str:
     """One hash of the code that decides tasks and metrics."""
     root = Path(__file__).resolve().parent.parent
-    return _hash([path for part in HARNESS for path in _python_files(root / part)], root)
+    files = [path for part in HARNESS for path in _python_files(root / part)]
+    return _hash([path for path in files if path.relative_to(root).as_posix() not in TIMING], root)
 
 
 @cache

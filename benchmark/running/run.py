@@ -28,10 +28,10 @@ from benchmark.protocol.tracks import Split
 from benchmark.records.schema import BoardFacts, CellRecord, Identity
 from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
+from benchmark.running.machine import THREADS, machine
 from benchmark.running.plan import Cell
 
 Status = Literal["ok", "failed", "unsupported"]
-THREADS = 1  # more threads sum in another order: one for every cell keeps numbers the same everywhere
 
 
 def reset_process(device: str) -> None:
@@ -192,7 +192,7 @@ def _record(
         fit_seconds=round(fit_seconds, 3),
         evaluate_seconds=round(evaluate_seconds, 3),
         parameters=parameters,
-        machine=environment.machine(one.device),
+        machine=machine(one.device),
         versions=environment.versions(),
     )
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,14 +15,18 @@ from benchmark.data import store as data
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.files import checked_folder
 from benchmark.protocol import boards
+from benchmark.records.speed import SpeedStore, machine_id
 from benchmark.records.store import CellStore
 from benchmark.reporting.markdown import text
-from benchmark.reporting.pages import read, render
+from benchmark.reporting.pages import read, read_speed, render
+from benchmark.reporting.speed import speed_text
 from benchmark.running import methods, plan, tuned
 from benchmark.running.executors import local
 from benchmark.running.executors.local import Outcome
+from benchmark.running.machine import machine
 from benchmark.running.plan import Cell, Plan
 from benchmark.running.run import split
+from benchmark.running.speed import chosen, is_done, run_speed_cell
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Request:
     out: Path
     data_dir: Path | None
     untuned: bool = False
+    speed: bool | None = None  # on every board; on none; or once a data set, on a board that stands for the others
 
 
 def run(request: Request) -> int:
@@ -54,21 +60,42 @@ def run(request: Request) -> int:
         raise BenchmarkError("\n".join(refused))
     checked_folder(request.out)
     store.sweep()
-    progress = Progress(len(todo), len(made.cells) - len(wanted) + len(todo), sys.stderr)
-    outcomes = local.run(todo, request.out, workers, request.device)
-    try:
-        for outcome in outcomes:
-            progress.show(outcome)
-    finally:
-        outcomes.close()
-        progress.end()
-    bad = [one for one in progress.ended if one.status in ("failed", "lost")]
+    ended = _watch(local.run(todo, request.out, workers, request.device), len(todo), len(made.cells) - len(wanted) + len(todo), "cells")
+    ended += _measure_speed(made, request)
+    bad = [one for one in ended if one.status in ("failed", "lost")]
     try:
         _show(made, request)
     finally:
         for line in [*_reasons(bad), *refused]:
             print(line, file=sys.stderr)
     return 1 if bad or refused else 0
+
+
+def _watch(outcomes: Generator[Outcome, None, None], todo: int, total: int, what: str) -> list[Outcome]:
+    """Shows each outcome as it comes; returns those that are ends."""
+    progress = Progress(todo, total, what, sys.stderr)
+    try:
+        for outcome in outcomes:
+            progress.show(outcome)
+    finally:
+        outcomes.close()
+        progress.end()
+    return progress.ended
+
+
+def _measure_speed(made: Plan, request: Request) -> list[Outcome]:
+    """Speed, one cell after the other on a device that has nothing else to do; of methods whose accuracy is there."""
+    if request.speed is False:
+        return []
+    accuracy, store = CellStore(request.out), SpeedStore(request.out)
+    able = [cell for cell in made.cells if (record := accuracy.read(cell.key)) and record.status == "ok" and cell.is_done(record)]
+    cells = chosen(able, every_board=bool(request.speed))
+    todo = [cell for cell in cells if request.fresh or not is_done(cell, store)]
+    if not todo:
+        return []
+    for cell in todo:
+        store.remove(cell.key, machine_id(machine(request.device)))
+    return _watch(local.run(todo, request.out, 1, request.device, run_speed_cell), len(todo), len(cells), "speed measurements")
 
 
 def _sound(todo: list[Cell]) -> tuple[list[Cell], list[str]]:
@@ -127,6 +154,9 @@ def _show(made: Plan, request: Request) -> None:
     for table in tables:
         if (table.board, table.dataset, table.board_sha256) in asked:
             print(text(table) + "\n")
+    for measured in read_speed(request.out):
+        if (measured.board, measured.dataset, measured.board_sha256) in asked:
+            print(speed_text(measured) + "\n")
     if tables:
         for path in render(request.out, made=tables):
             print(f"page: {path}")
@@ -144,13 +174,13 @@ def _label(cell: Cell) -> str:
 class Progress:
     """Cells done, running, failed and the time left: one live line on a terminal, plain lines in a pipe."""
 
-    def __init__(self, todo: int, total: int, stream: TextIO) -> None:
+    def __init__(self, todo: int, total: int, what: str, stream: TextIO) -> None:
         self.ended: list[Outcome] = []
         self._total, self._kept, self._stream = total, total - todo, stream
         self._running: dict[tuple[str, str, str, int], str] = {}
         self._live = stream.isatty()
         self._started = time.monotonic()
-        stream.write(f"{total} cells: {total - todo} done before, {todo} to run\n")
+        stream.write(f"{total} {what}: {total - todo} done before, {todo} to run\n")
 
     def show(self, outcome: Outcome) -> None:
         key = outcome.cell.key

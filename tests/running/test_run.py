@@ -30,7 +30,7 @@ def cache(tmp_path_factory) -> Path:
 
 
 def _command(out: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "benchmark", "run", *FAST, "--out", str(out), *arguments]
+    return [sys.executable, "-m", "benchmark", "run", *FAST, "--no-speed", "--out", str(out), *arguments]
 
 
 def _environment(cache: Path) -> dict[str, str]:
@@ -257,6 +257,7 @@ def _on_board(cache: Path, board: Path | str, out: Path, *arguments: str) -> sub
         "--board",
         str(board),
         *_methods("bias", "item_mean"),
+        "--no-speed",
         "--out",
         str(out),
         *arguments,

@@ -163,14 +163,14 @@ def test_the_table_says_what_was_gained_on_the_test_entities(whole):
 
 def test_run_takes_what_was_tuned_and_says_so(cache, whole):
     out, _ = whole
-    _do(cache, out, "run", "--method", POOR)
+    _do(cache, out, "run", "--no-speed", "--method", POOR)
     studies = {seed: one for one in tuned.read(tuned.path(out / "tuned", "user-rating", "ml-latest-small", POOR)) for seed in one.seeds}
     for seed in range(5):
         record = CellStore(out).read(("user-rating", "ml-latest-small", POOR, seed))
         assert record.tuning["trials"] == 7
         assert {k: record.identity.config[k] for k in studies[seed].settings} == studies[seed].settings != {}
     elsewhere = out / "elsewhere"
-    _do(cache, elsewhere, "run", "--method", POOR, "--seeds", "1", "--untuned")
+    _do(cache, elsewhere, "run", "--no-speed", "--method", POOR, "--seeds", "1", "--untuned")
     record = CellStore(elsewhere).read(("user-rating", "ml-latest-small", POOR, 0))
     assert (record.tuning, record.identity.config) == ({}, {"partner_damping": 10.0, "entity_damping": 5000.0})
 

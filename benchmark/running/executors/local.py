@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from benchmark.errors import BenchmarkError
 from benchmark.records.store import CellStore
@@ -33,6 +33,24 @@ class Outcome:
     seconds: float = 0.0
 
 
+class Ended(Protocol):
+    """A record of any kind, as far as a driver reads it."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+Act = Callable[[Cell, Path], Ended]
+
+
+def accuracy(cell: Cell, root: Path) -> Ended:
+    """Runs a cell, for its accuracy."""
+    return run_cell(cell, CellStore(root))
+
+
 @dataclass
 class _Busy:
     worker: Worker
@@ -40,13 +58,17 @@ class _Busy:
     since: float
 
 
-def run(cells: Sequence[Cell], root: Path, workers: int, device: str) -> Generator[Outcome, None, None]:
-    """Yields `running` when a cell starts and its end when it ends; stops its workers when closed."""
+def run(cells: Sequence[Cell], root: Path, workers: int, device: str, act: Act = accuracy) -> Generator[Outcome, None, None]:
+    """Yields `running` when a cell starts and its end when it ends; stops its workers when closed.
+
+    `act` is what is done with a cell; a worker imports it.
+    """
+    work = partial(_work, root, act)
     waiting = deque(cells)
     busy: dict[Connection, _Busy] = {}
     try:
         while waiting and len(busy) < workers:
-            yield _start(busy, spawn(partial(_work, root), device), waiting.popleft())
+            yield _start(busy, spawn(work, device), waiting.popleft())
         while busy:
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
@@ -54,7 +76,7 @@ def run(cells: Sequence[Cell], root: Path, workers: int, device: str) -> Generat
                 outcome, alive = _outcome(one)
                 yield outcome
                 if waiting:
-                    yield _start(busy, one.worker if alive else spawn(partial(_work, root), device), waiting.popleft())
+                    yield _start(busy, one.worker if alive else spawn(work, device), waiting.popleft())
                 elif alive:
                     pipe.send(None)
                     one.worker.process.join()
@@ -84,10 +106,10 @@ def _outcome(one: _Busy) -> tuple[Outcome, bool]:
         return Outcome(one.cell, "lost", f"its worker {how}, {cause}", seconds), False
 
 
-def _work(root: Path, cell: Cell) -> tuple[str, str]:
-    """Runs a cell in a worker: its status and the reason."""
+def _work(root: Path, act: Act, cell: Cell) -> tuple[str, str]:
+    """What became of a cell in a worker: its status and the reason."""
     try:
-        record = run_cell(cell, CellStore(root))
+        record = act(cell, root)
         return record.status, record.reason
     except BenchmarkError as error:
         return "lost", str(error)

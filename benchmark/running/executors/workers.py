@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from benchmark.running.run import THREADS, reset_process
+from benchmark.running.machine import THREADS
+from benchmark.running.run import reset_process
 
 ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 # glibc gives large blocks back to the system when they are freed, and a training step then spends a

@@ -1,0 +1,69 @@
+"""What NVML says of the GPU that torch uses: clocks, throttling, energy, and who else is on it.
+
+NVML comes with the driver; its Python side is the optional package `nvidia-ml-py`. Where either is
+missing every answer is None, and the tables show a dash.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import torch
+
+
+@cache
+def _device() -> tuple[Any, Any] | None:
+    """(the module, the handle of torch's GPU), or None."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        name = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(name.encode())
+    except Exception:  # no package, no driver, or no right to ask: each means that nothing can be said
+        return None
+
+
+def _ask(question: str, *more: Any) -> Any:
+    found = _device()
+    if found is None:
+        return None
+    try:
+        return getattr(found[0], question)(found[1], *more)
+    except Exception:  # not every GPU answers every question
+        return None
+
+
+def joules() -> float | None:
+    """Energy since the driver was loaded."""
+    millijoules = _ask("nvmlDeviceGetTotalEnergyConsumption")
+    return None if millijoules is None else millijoules / 1e3
+
+
+def driver() -> str | None:
+    """The driver's version."""
+    found = _device()
+    return None if found is None else str(found[0].nvmlSystemGetDriverVersion())
+
+
+def condition() -> dict[str, float | str]:
+    """Clocks in MHz, degrees Celsius, watts, and why the GPU is slowed down, as far as it tells."""
+    asked = {
+        "gpu_mhz": _ask("nvmlDeviceGetClockInfo", 1),  # NVML_CLOCK_SM
+        "gpu_memory_mhz": _ask("nvmlDeviceGetClockInfo", 2),  # NVML_CLOCK_MEM
+        "gpu_celsius": _ask("nvmlDeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
+        "gpu_milliwatts": _ask("nvmlDeviceGetPowerUsage"),
+        "gpu_throttle_reasons": _ask("nvmlDeviceGetCurrentClocksThrottleReasons"),
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def others_bytes() -> int:
+    """Memory of the GPU that is neither free nor this process's: someone else's work, or the driver's own share."""
+    processes = _ask("nvmlDeviceGetComputeRunningProcesses")
+    if processes is not None:
+        return sum(one.usedGpuMemory or 0 for one in processes if one.pid != os.getpid())
+    free, total = torch.cuda.mem_get_info()
+    return max(0, total - free - torch.cuda.memory_reserved())
