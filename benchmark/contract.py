@@ -9,6 +9,7 @@ Everything is batched: T tasks are tensors with a leading dimension T on one dev
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,35 @@ import torch
 from torch import Tensor
 
 Goal = Literal["rating", "ranking"]
+
+READ_AT_ONCE = {"cpu"}  # kinds of device whose numbers the host has at once; a test empties it to walk a GPU's way on a CPU
+
+
+class Reduced(UserWarning):
+    """Said where work went on with less than was asked for, e.g. a smaller batch; a cell's record keeps it."""
+
+
+def fits(work: Callable[[], None]) -> bool:
+    """Does `work`, and says whether the device's memory was enough; where not, what it had taken is free again."""
+    try:
+        work()
+        return True
+    except torch.OutOfMemoryError:
+        pass  # the failed call and its tensors live as long as its exception does
+    torch.cuda.empty_cache()  # does nothing where CUDA was never started
+    return False
+
+
+def halved(n_tasks: int) -> int:
+    """Half as many tasks at once, which did not fit; says so."""
+    warnings.warn(f"out of device memory with {n_tasks:,} tasks at once: went on with {n_tasks // 2:,}", Reduced, stacklevel=2)
+    return n_tasks // 2
+
+
+def waits(one: Tensor) -> bool:
+    """Whether the host would wait for a device to read a value of `one`: better then to do the work that the value might save."""
+    return one.device.type not in READ_AT_ONCE
+
 
 State = dict[str, Tensor]
 """What a learner keeps of T adapted entities: named tensors, each with a leading dimension T.

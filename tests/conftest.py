@@ -60,6 +60,19 @@ def oracle() -> Callable[..., Split]:
 
 
 @pytest.fixture(scope="session")
+def many() -> Callable[[str], Split]:
+    """many("rating") -> the interaction world with warm users for meta-batches of more than a thousand tasks."""
+    made: dict[str, Split] = {}
+
+    def make(goal: str) -> Split:
+        if goal not in made:
+            made[goal] = tracks.cut(board(goal), synthetic.interaction(n_users=4800), 0)
+        return made[goal]
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def fitted(oracle: Callable[..., Split]) -> Callable[[str, str, str], Learner]:
     """fitted("maml", "interaction", "rating") -> the learner of that method on its oracle world, fitted once."""
     made: dict[tuple[str, str, str], Learner] = {}

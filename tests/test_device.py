@@ -28,6 +28,15 @@ def test_a_method_on_the_gpu(oracle, name, goal):
     assert areas[1] == pytest.approx(areas[0], abs=0.05)
 
 
+@pytest.mark.parametrize("goal", ["ranking", "rating"])
+def test_meta_batches_of_a_thousand_and_more(many, goal):
+    split = many(goal).to("cuda")
+    maml, bias = (build(one) for one in (entry("maml", {"tasks_per_step": 1024, "steps": 20}), entry("bias")))
+    learners = [method.fit(split.world, split.seed, validator(split)) for method in (maml, bias)]
+    areas = [evaluate(learner, split.board, split.world, split.test).area(split.board.metric) for learner in learners]
+    assert areas[0] > areas[1] if split.board.higher_is_better else areas[0] < areas[1]
+
+
 def test_references_on_the_gpu(oracle):
     split = oracle("interaction", "ranking").to("cuda")
     here = oracle("interaction", "ranking")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from baselines import METHODS
-from benchmark.evaluation.evaluate import evaluate
+from benchmark.evaluation.evaluate import evaluate, validator
 from benchmark.evaluation.references import reference
+from benchmark.protocol.tasks import TaskSampler
 from benchmark.reporting.statistics import Bootstrap
 from benchmark.running.methods import build, entry
 from tests.conftest import TWO_DOMAINS
@@ -150,3 +151,14 @@ def test_random_reaches_the_analytic_chance_row(oracle, fitted):
     for metric in ("ndcg@10", "recall@10", "mrr@10"):
         error = random.columns[metric].std() / len(split.test) ** 0.5
         assert random.mean(metric, 1) == pytest.approx(chance.mean(metric, 1), abs=4 * error)
+
+
+@pytest.mark.parametrize("goal", ["ranking", "rating"])
+def test_meta_batches_of_a_thousand_and_more(many, monkeypatch, goal):
+    split, sample, asked = many(goal), TaskSampler.sample, []
+    monkeypatch.setattr(TaskSampler, "sample", lambda self, n_tasks: asked.append(n_tasks) or sample(self, n_tasks))
+    maml, bias = (build(one) for one in (entry("maml", {"tasks_per_step": 1024, "steps": 20}), entry("bias")))
+    learners = [method.fit(split.world, split.seed, validator(split)) for method in (maml, bias)]
+    areas = [evaluate(learner, split.board, split.world, split.test).area(split.board.metric) for learner in learners]
+    assert areas[0] > areas[1] if split.board.higher_is_better else areas[0] < areas[1]
+    assert asked == [1024] * 20

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from baselines.nn.features import design_matrix
 from baselines.nn.inner_loop import initial
-from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.meta_training import Schedule, counted, meta_train
 from baselines.nn.pretrained import Base, pretrain
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner
@@ -71,6 +71,7 @@ class MWUF(Method):
             learner,
             validate,
             schedule,
+            counted(world),
         )
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.meta_training import Schedule, counted, meta_train
 from baselines.nn.ridge import ridge
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
@@ -56,7 +56,7 @@ class RidgeHead(Method):
             return VectorLearner(world, model.bias, z, b, lambda z, support: encode(model, z, support, prior, numbers), own)
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world))
 
 
 class _Model(VectorModel):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.inner_loop import initial
-from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.meta_training import Schedule, counted, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
 from benchmark.contract import Learner, Method, Support, World, searched
@@ -56,7 +56,7 @@ class SetEncoder(Method):
             return VectorLearner(world, model.bias, z, b, lambda z, support: reader(z, label(model, support), support), own)
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world))
 
 
 class _Model(VectorModel):

@@ -70,17 +70,17 @@ def descend(method: BPR, world: World, seed: int) -> tuple[Tensor, Tensor, Tenso
     b = method.popularity * liked.float().log1p()
     met = torch.bincount(rows.partner, minlength=world.n_partners) > 0
     warm = torch.nonzero(met).flatten()
-    generator, size = torch.Generator().manual_seed(seed), min(method.rows, len(a))
-    x = (torch.randn(n + world.n_partners, method.factors, generator=generator) * 0.1).to(device)  # u above v
+    generator, size = torch.Generator(device).manual_seed(seed), min(method.rows, len(a))
+    x = torch.randn(n + world.n_partners, method.factors, generator=generator, device=device) * 0.1  # u above v
     x.grad = torch.zeros_like(x)
     damping = method.damping * size / max(1, len(a))  # a batch's share of it
     adam = torch.optim.Adam([x], method.learning_rate, betas=(0.9, 0.99), weight_decay=damping, fused=True)
     order = torch.empty(0, dtype=torch.int64, device=device)
     for step in range(method.steps):
         if len(order) < size:
-            order = torch.randperm(len(a), generator=generator).to(device)
+            order = torch.randperm(len(a), generator=generator, device=device)
         batch, order = order[:size], order[size:]
-        j = warm[torch.randint(len(warm), (method.against,), generator=generator).to(device)]
+        j = warm[torch.randint(len(warm), (method.against,), generator=generator, device=device)]
         e, i, weight = entity[batch], partner[batch], a[batch, None]
         u, ahead, other = x[e], x[n + i], x[n + j]
         gap = ((u * ahead).sum(1) + b[i])[:, None] - torch.addmm(b[j], u, other.T)

@@ -16,6 +16,7 @@ Filtering.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,9 +122,7 @@ class _Learner(Learner):
     @classmethod
     def of(cls, method: MultVAE, world: World, model: _Model) -> _Learner:
         """A learner of the weights as they are, a copy."""
-        own = _Model(method, world, torch.Generator())
-        own.load_state_dict(model.state_dict())
-        return cls(method, world, own.requires_grad_(False))
+        return cls(method, world, copy.deepcopy(model).requires_grad_(False))
 
     def adapt(self, support: Support) -> State:
         x = feedback(support.rating, self.world, self.method.reading, self.method.dislike) * support.mask

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor
 
 from baselines.nn.bias import DampedBias
+from baselines.nn.chunks import chunks
 from baselines.nn.feedback import liked_share
 from baselines.nn.sparse_rows import SparseRows, support_times
 from baselines.nn.taste import taste
-from benchmark.contract import Learner, Method, State, Support, World, searched
+from benchmark.contract import Learner, Method, State, Support, World, searched, waits
 
 CELLS_AT_ONCE = 200_000  # likenesses gathered for one run of partners
 TIE = 1e-5  # likenesses that differ by less are equal
@@ -61,7 +62,8 @@ class UserKNN(Method):
         raters = SparseRows.of(rows.partner, rows.entity, world.n_partners)
         # Ranking reads whole rows of the entities, rating the squares over what both have rated.
         third = table[0].T.contiguous() if world.goal == "ranking" else table[0].square()
-        return _Learner(self, world, bias, table[0], table[1], third, raters, left[raters.order], self.prior * liked_share(world))
+        most = max(1, int(raters.count().max()))
+        return _Learner(self, world, bias, table[0], table[1], third, raters, left[raters.order], self.prior * liked_share(world), most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ class _Learner(Learner):
     raters: SparseRows  # who rated each partner
     left: Tensor  # [N], in the order of the raters: their residuals over the bias model
     prior: Tensor  # [n_partners]
+    most: int  # raters of one partner
 
     def adapt(self, support: Support) -> State:
         """`ranking`: each entity keeps her neighbours and their weights; `rating`: her rows, 12 bytes each."""
@@ -112,11 +115,15 @@ class _Learner(Learner):
     def near(self, w: Tensor, partner: Tensor) -> Tensor:
         """What the nearest raters of each partner [T, C] say above the bias model: [T, C].
 
-        Each pair of a task and a partner is worked on once, in runs of like numbers of raters.
+        Each pair of a task and a partner is worked on once, in runs of like numbers of raters; where the host would
+        wait for both, every pair as if its partner had as many raters as any.
         """
         rows = self.raters.count()
-        task = torch.arange(len(w), device=w.device)[:, None]
-        pair, place = torch.unique(task * len(rows) + partner, return_inverse=True)
+        pair = torch.arange(len(w), device=w.device)[:, None] * len(rows) + partner
+        if waits(w):
+            pairs = [pair.flatten()[run] for run in chunks(pair.numel(), self.most, w.device)]
+            return torch.cat([self._near(w, run, self.most) for run in pairs]).view_as(pair)
+        pair, place = torch.unique(pair, return_inverse=True)
         pair_rows, order = rows[pair % len(rows)].sort(stable=True)
         found, at, longest = w.new_zeros(len(pair)), len(pair), pair_rows.tolist()
         while at > 0 and longest[at - 1] > 0:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.nn.features import design_matrix
-from baselines.nn.meta_training import Negatives, Schedule, meta_train
+from baselines.nn.meta_training import Negatives, Schedule, counted, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
 from benchmark.contract import Learner, Method, Support, World, searched
@@ -66,7 +66,7 @@ class TwoTower(Method):
 
         rate = self.learning_rate if world.goal == "ranking" else self.rating_learning_rate
         schedule = Schedule(self.steps, self.tasks_per_step, rate, self.evaluate_every, self.patience, self.weight_decay)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world, drawn=True))
 
 
 Tower = tuple[Tensor, ...]

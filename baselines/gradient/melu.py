@@ -30,6 +30,7 @@ from baselines.nn.chunks import by_length
 from baselines.nn.features import FieldEncoder
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
 from baselines.nn.inner_loop import Adapted, descend
+from baselines.nn.meta_training import n_counted
 from baselines.nn.one_step import one_step_loss, over_partner, writes_by_hand
 from benchmark.contract import Support, World, searched
 from benchmark.protocol.tasks import Episode
@@ -63,8 +64,8 @@ class MeLU(GradientMethod):
         one = replace(model.now(place[:0]), y=own)
         _, parts = by_length(replace(episode, support=replace(episode.support, entity=place)))
         losses = [model.outer_loss(one, rule(one, part.support), part) for part in parts]
-        counted = torch.stack([model.counted(part) for part in parts])
-        return (torch.stack(losses) * counted).sum() / counted.sum().clamp(min=1)
+        of = torch.stack([n_counted(part, model.world) for part in parts])
+        return (torch.stack(losses) * of).sum() / of.sum().clamp(min=1)
 
     def rule(self, model: GradientModel) -> Adapt:
         rate = self.rate(model.world)

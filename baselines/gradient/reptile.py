@@ -19,7 +19,7 @@ from torch import Tensor
 
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel
 from baselines.nn.inner_loop import Weights, descend, whole
-from benchmark.contract import Support
+from benchmark.contract import Support, World
 from benchmark.protocol.tasks import Episode
 
 
@@ -34,6 +34,9 @@ class Reptile(GradientMethod):
         with torch.no_grad():
             end, seen = rule(one, whole_task(episode)), rule(one, episode.support)
         return model.outer_loss(one, seen, episode) + towards(one.theta, whole(end))
+
+    def counted(self, world: World) -> None:
+        """Theta's step is a mean over all tasks, the outer loss one over those with a liked query row."""
 
 
 def whole_task(episode: Episode) -> Support:

@@ -25,13 +25,7 @@ from torch import Tensor, nn
 
 from baselines.nn.bias import DampedBias
 from baselines.nn.features import PartnerEncoder
-from baselines.nn.meta_training import (
-    Schedule,
-    catalogue_softmax,
-    log_popularity,
-    meta_train,
-    squared_error,
-)
+from baselines.nn.meta_training import Schedule, catalogue_softmax, counted, log_popularity, meta_train, squared_error
 from baselines.nn.taste import liked
 from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -65,7 +59,7 @@ class PrototypicalNetwork(Method):
                 return _Learner(world, bias, Space(*(part.clone() for part in model.space().parts())))
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world))
 
 
 @dataclass(frozen=True, eq=False)

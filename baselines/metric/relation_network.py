@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from baselines.nn.bias import DampedBias
 from baselines.nn.chunks import chunks
 from baselines.nn.features import PartnerEncoder
-from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
+from baselines.nn.meta_training import Negatives, Schedule, counted, log_popularity, meta_train, squared_error
 from baselines.nn.taste import liked
 from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -62,7 +62,7 @@ class RelationNetwork(Method):
                 return _Learner(world, bias, Space(*(part.clone() for part in model.space().parts())))
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world, drawn=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,13 @@ class Side:
         self._rows = torch.bincount(group, minlength=n)
         self._start = self._rows.cumsum(0) - self._rows
         self._by_length = torch.argsort(self._rows, stable=True)
+        self._lengths = self._rows[self._by_length].cpu().numpy()  # read once: half-steps do not wait for the device
 
     def solve(self, v: Tensor, damping: float, unobserved: float) -> Tensor:
         """The ridge solution of every id of this side, given the other side's factors; 0 without a row."""
         u, gram, at = v.new_zeros(len(self._rows), v.shape[1]), v.T @ v, len(self._rows)
         while at > 0:
-            longest = int(self._rows[self._by_length[at - 1]])
+            longest = int(self._lengths[at - 1])
             if longest == 0:
                 break
             run = self._by_length[max(0, at - max(1, CELLS_AT_ONCE // (longest * v.shape[1]))) : at]

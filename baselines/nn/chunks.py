@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.contract import State, Support
+from benchmark.contract import State, Support, waits
 from benchmark.protocol.tasks import Episode
 
 # Activations held at once. On a CPU more than the cache holds costs three times the time (measured: 64
@@ -40,7 +40,7 @@ def by_length(episode: Episode) -> tuple[Episode, list[Episode]]:
     """
     length = episode.support.mask.sum(1)
     n = max(2, min(MOST_RUNS, len(length) // TASKS_A_RUN))
-    if length.is_cuda or len(length) < 2 * n:
+    if waits(length) or len(length) < 2 * n:
         return episode, [episode]
     length, order = length.sort(stable=True)
     episode, size = episode[order], -(-len(order) // n)
@@ -61,7 +61,7 @@ def once(partner: Tensor, n_partners: int) -> tuple[Tensor, Tensor]:
 
     A GPU, which would wait for their count, gets every partner.
     """
-    if partner.is_cuda:
+    if waits(partner):
         return torch.arange(n_partners, device=partner.device), partner
     met = torch.zeros(n_partners, dtype=torch.bool).index_fill_(0, partner.flatten(), True)
     return met.nonzero().flatten(), (met.cumsum(0) - 1)[partner]

@@ -28,7 +28,16 @@ from baselines.nn.chunks import adapted_in_runs, chunks
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.inner_loop import Adapted, Weights, body, forward, initial, whole
 from baselines.nn.inner_weight import inner_weight
-from baselines.nn.meta_training import Negatives, Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
+from baselines.nn.meta_training import (
+    Counted,
+    Negatives,
+    Schedule,
+    catalogue_softmax,
+    counted,
+    log_popularity,
+    meta_train,
+    squared_error,
+)
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -96,13 +105,6 @@ class GradientModel(nn.Module):
             return self.negatives.softmax(drawn, forward(phi, one.z[drawn])[0] + one.b[drawn], near, episode)
         base = self.bias.predict(self.bias.entity(episode.support), episode.query_partner)
         return squared_error(base + near, episode)
-
-    def counted(self, episode: Episode) -> Tensor:
-        """Of how many tasks `outer_loss` is the mean: at `ranking`, those with a liked query row."""
-        asked = episode.query_mask
-        if self.world.goal == "ranking":
-            asked = asked & (episode.query_rating >= self.world.relevant_from)
-        return asked.any(1).sum()
 
 
 Adapt = Callable[[Snapshot, Support], Adapted]
@@ -184,6 +186,10 @@ class GradientMethod(Method):
         one = model.now()
         return model.outer_loss(one, rule(one, episode.support), episode)
 
+    def counted(self, world: World) -> Counted | None:
+        """Of how many tasks `loss` is the mean, if it is one."""
+        return counted(world, drawn=self.negatives > 0)
+
     def rate(self, world: World) -> float:
         return self.inner_rate if world.goal == "ranking" else self.rating_inner_rate
 
@@ -197,4 +203,5 @@ class GradientMethod(Method):
             lambda: GradientLearner(model, model.frozen(), rule),
             validate,
             Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience),
+            self.counted(world),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.contract import Learner, World
+from benchmark.contract import Learner, World, fits, halved
 from benchmark.protocol.tasks import Episode, TaskSampler
 
 
@@ -42,12 +42,54 @@ class Watch:
     def check(self, step: int) -> None:
         """Raises FloatingPointError, naming the first bad step and the rate, if a loss or a weight was not finite up to `step`."""
         first, what = float(self._first), "loss"
-        if first == math.inf and not all(bool((one.abs() < HUGE).all()) for one in self._parameters):
+        if first == math.inf and not bool(torch.stack([(one.abs() < HUGE).all() for one in self._parameters]).all()):
             first, what = float(step), "weights"
         if first < math.inf:
             raise FloatingPointError(
                 f"training broke down, its {what} not finite at step {first:.0f} with learning rate {self._rate:g}; try a smaller one"
             )
+
+
+Counted = Callable[[Episode], Tensor]
+
+
+class Descent:
+    """The gradient of a batch's loss, in parts where the device's memory is too small for it whole."""
+
+    def __init__(self, loss: Callable[[Episode], Tensor], counted: Counted | None) -> None:
+        self._loss, self._counted, self._at_once = loss, counted, math.inf
+
+    def backward(self, episode: Episode, optimiser: torch.optim.Optimizer) -> Tensor:
+        """Leaves the gradient of the mean over all tasks of the episode in the parameters; returns the loss."""
+        n, found = len(episode.support), list[Tensor]()
+        while True:
+            at_once = int(min(n, self._at_once))
+            optimiser.zero_grad()
+            if fits(lambda at_once=at_once: found.append(self._in_parts(episode, at_once))):
+                return found[0]
+            if self._counted is None or at_once == 1:
+                whose = (
+                    "the method does not say that its loss is a mean over tasks, so it is not taken in parts"
+                    if at_once > 1
+                    else "one is the least"
+                )
+                raise torch.OutOfMemoryError(
+                    f"out of device memory with {at_once:,} training tasks at once: {whose}; set a smaller tasks_per_step or model"
+                )
+            self._at_once = halved(at_once)
+
+    def _in_parts(self, episode: Episode, at_once: int) -> Tensor:
+        if at_once == len(episode.support):
+            value = self._loss(episode)
+            value.backward()
+            return value.detach()
+        total, whole = [], self._counted(episode).clamp(min=1)
+        for start in range(0, len(episode.support), at_once):
+            part = episode[start : start + at_once]
+            value = self._loss(part) * self._counted(part) / whole
+            value.backward()
+            total.append(value.detach())
+        return torch.stack(total).sum()
 
 
 def meta_train(
@@ -57,21 +99,21 @@ def meta_train(
     learner: Callable[[], Learner],
     validate: Callable[[Learner], float],
     schedule: Schedule,
+    counted: Counted | None = None,
 ) -> Learner:
     """Adam on `loss` over sampled tasks; returns the learner that validation liked best.
 
-    `learner` makes a learner of the weights as they are, a copy. Raises FloatingPointError, naming
-    the step and the rate, where a loss or a weight is not finite.
+    `learner` makes a learner of the weights as they are, a copy. `counted` says of how many tasks of an episode
+    `loss` is the mean, where it is one: then a batch too large for the device is taken in parts. Raises
+    FloatingPointError, naming the step and the rate, where a loss or a weight is not finite.
     """
     parameters = list(parameters)
     n_tasks = max(1, min(schedule.tasks_per_step, sampler.n_able // 3))
     optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     best, best_score, since = learner(), -math.inf, 0
-    watch = Watch(parameters, schedule.learning_rate)
+    watch, descent = Watch(parameters, schedule.learning_rate), Descent(loss, counted)
     for step in range(1, schedule.steps + 1):
-        optimiser.zero_grad()
-        value = loss(sampler.sample(n_tasks))
-        value.backward()
+        value = descent.backward(sampler.sample(n_tasks), optimiser)
         optimiser.step()
         watch.saw(value, step)
         if step % schedule.evaluate_every and step != schedule.steps:
@@ -126,6 +168,18 @@ class Negatives:
         log_p = of_query - torch.logaddexp(others.logsumexp(1, keepdim=True), of_query)
         total = (torch.where(liked > 0, log_p, 0.0).sum(1) / liked.sum(1).clamp(min=1)).sum()
         return -total / (liked.sum(1) > 0).sum().clamp(min=1)
+
+
+def n_counted(episode: Episode, world: World) -> Tensor:
+    """Of how many tasks `catalogue_softmax`, at `ranking`, or `squared_error` is the mean: []."""
+    if world.goal == "rating":
+        return torch.full((), len(episode.support), device=world.device)
+    return (episode.query_mask & (episode.query_rating >= world.relevant_from)).any(1).sum()
+
+
+def counted(world: World, drawn: bool = False) -> Counted | None:
+    """For `meta_train`, where a method's loss is one of these alone; None at `ranking` with candidates `drawn` for a step."""
+    return None if drawn and world.goal == "ranking" else lambda episode: n_counted(episode, world)
 
 
 def squared_error(predicted: Tensor, episode: Episode) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.nn.meta_training import Watch
+from baselines.nn.meta_training import Descent, Watch, counted
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorModel
 from benchmark.contract import Support, World
-from benchmark.protocol.tasks import TaskSampler
+from benchmark.protocol.tasks import Episode, TaskSampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,14 @@ def pretrain(world: World, width: int, scale: float, steps: int, learning_rate: 
     n_tasks = max(1, min(256, sampler.n_able // 3))
     optimiser = torch.optim.AdamW([*model.parameters(), u], lr=learning_rate, weight_decay=0.05, fused=True)
     b_e, watch = model.bias.warm_entity(world)[:, None], Watch([*model.parameters(), u], learning_rate)
-    for step in range(1, steps + 1):
-        optimiser.zero_grad()
-        episode = sampler.sample(n_tasks)
+
+    def loss(episode: Episode) -> Tensor:
         entity = episode.support.entity
-        value = model.loss(model.encoder(), u[entity], episode, b_e[entity])
-        value.backward()
+        return model.loss(model.encoder(), u[entity], episode, b_e[entity])
+
+    descent = Descent(loss, counted(world))
+    for step in range(1, steps + 1):
+        value = descent.backward(sampler.sample(n_tasks), optimiser)
         optimiser.step()
         watch.saw(value, step)
     watch.check(steps)

@@ -28,8 +28,8 @@ class SparseRows(TensorRecord):
     def of(cls, row: Tensor, column: Tensor, n_rows: int) -> SparseRows:
         """The cells (row, column), in the order of their rows."""
         order = torch.argsort(row, stable=True)
-        count = torch.bincount(row, minlength=n_rows)
-        return cls(torch.cat([count.new_zeros(1), count.cumsum(0)]), column[order], order)
+        offset = torch.searchsorted(row[order], torch.arange(n_rows + 1, device=row.device))  # bincount would wait for a GPU
+        return cls(offset, column[order], order)
 
     def count(self) -> Tensor:
         """Cells of each row: [n_rows] int64."""
@@ -50,7 +50,5 @@ class SparseRows(TensorRecord):
 
 
 def support_times(partner: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    """sum_k weight[t, k] table[partner[t, k]]: [T, d]; a cell of weight 0, as masked ones have, is not read."""
-    task, place = torch.nonzero(weight, as_tuple=True)
-    cells = SparseRows.of(task, partner[task, place], len(partner))
-    return cells.times(table, weight[task, place])
+    """sum_k weight[t, k] table[partner[t, k]]: [T, d]."""
+    return functional.embedding_bag(partner, table, mode="sum", per_sample_weights=weight)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from baselines.nn.bias import DampedBias
 from baselines.nn.domains import Domain, one_domain_only, signal, two_domains
 from baselines.nn.inner_loop import initial
-from baselines.nn.meta_training import Schedule, catalogue_softmax, log_popularity, meta_train, squared_error
+from baselines.nn.meta_training import Schedule, catalogue_softmax, counted, log_popularity, meta_train, squared_error
 from baselines.nn.ridge import ridge
 from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -66,7 +66,7 @@ class PTUPCDR(Method):
                 return _Learner(model, tuple(w.detach().clone() for w in model.net), model.b.detach().clone())
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience, self.weight_decay)
-        return meta_train(model.parameters(), TaskSampler(world, seed + 3), model.loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed + 3), model.loss, learner, validate, schedule, counted(world))
 
 
 class _Model(nn.Module):

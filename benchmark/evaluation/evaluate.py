@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.contract import Learner, State, World
+from benchmark.contract import Learner, World, fits, halved
 from benchmark.errors import MethodError
 from benchmark.evaluation import metrics
+from benchmark.evaluation.answers import Finite, checked_state, in_shape
 from benchmark.protocol.boards import Board
 from benchmark.protocol.tasks import Tasks
 from benchmark.protocol.tracks import Split
@@ -47,25 +49,40 @@ def evaluate(learner: Learner, board: Board, world: World, tasks: Tasks) -> Eval
     Raises MethodError where the answer breaks the contract: that is a failed cell, not a low score.
     """
     tasks.support(max(board.shots)).checked(world)
-    measure = _Ranking if board.goal == "ranking" else _Rating
-    by_k = []
+    measure, size = _measure(board, world, tasks), batch_size(world, tasks)
+    columns, whole = [], []
     with torch.no_grad():
         for k in board.shots:
-            one = measure(board, world, tasks)
-            for batch in tasks.batches(batch_size(world, tasks)):
-                support = batch.support(k)
-                # Adaptation may need gradients of its own; only the harness works without them.
-                with torch.enable_grad():
-                    state = checked_state(learner.adapt(support), len(batch))
-                one.add(learner, state, batch)
-            by_k.append(one)
-    names = by_k[0].columns()
-    return Evaluation(
-        {name: np.concatenate([one.columns()[name] for one in by_k]) for name in names},
-        board.shots,
-        len(tasks),
-        _by_metric(board.shots, [one.whole() for one in by_k]),
-    )
+            one = measure()
+            size = in_runs(len(tasks), size, partial(_ask, learner, tasks, k, one), f"k = {k}")
+            one.finite.check()
+            columns.append(one.columns())
+            whole.append(one.whole())
+    together = {name: np.concatenate([of_k[name] for of_k in columns]) for name in columns[0]}
+    return Evaluation(together, board.shots, len(tasks), _by_metric(board.shots, whole))
+
+
+def _ask(learner: Learner, tasks: Tasks, k: int, one: _Ranking | _Rating, run: slice) -> None:
+    """Adapts to a run of tasks and measures the answer; nothing here makes the host wait for a device."""
+    batch = tasks[run]
+    # Adaptation may need gradients of its own; only the harness works without them.
+    with torch.enable_grad():
+        state = checked_state(learner.adapt(batch.support(k)), len(batch))
+    one.add(learner, state, batch)
+
+
+def in_runs(n_tasks: int, size: int, work: Callable[[slice], None], where: str) -> int:
+    """Does `work` for every run of `size` tasks, or of fewer where the device's memory is too small; returns the size it ended with."""
+    start = 0
+    while start < n_tasks:
+        run = slice(start, min(start + size, n_tasks))
+        if fits(partial(work, run)):
+            start = run.stop
+        elif run.stop - start == 1:
+            raise MethodError(f"out of device memory with a single task at {where}; run it on the CPU or on a larger device")
+        else:
+            size = halved(run.stop - start)
+    return size
 
 
 def validator(split: Split) -> Callable[[Learner], float]:
@@ -102,51 +119,31 @@ def _by_metric(shots: tuple[int, ...], found: list[dict[str, float]]) -> dict[st
     return {name: {k: one[name] for k, one in zip(shots, found, strict=True)} for name in found[0]}
 
 
-def checked_state(state: State, n_tasks: int) -> State:
-    """`state` if it is what can be stored for each entity: named tensors that lead with the tasks."""
-    if not isinstance(state, dict):
-        raise MethodError(f"adapt() returned {type(state).__name__}, wanted a dict of tensors")
-    for name, value in state.items():
-        if not isinstance(value, Tensor) or value.shape[:1] != (n_tasks,):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise MethodError(f"adapt() returned a state whose '{name}' is {got}, wanted a tensor that leads with {n_tasks} tasks")
-    return state
-
-
-def checked(scores: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """`scores` if they keep the contract."""
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
-        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise MethodError(f"score() returned {got}, wanted a tensor of shape {shape}")
-    if scores.dtype != torch.float32 or scores.device != device:
-        raise MethodError(f"score() returned {scores.dtype} on {scores.device}, wanted float32 on {device}")
-    if not bool(scores.isfinite().all()):
-        wrong = torch.nonzero(~scores.isfinite())[0].tolist()
-        raise MethodError(
-            f"score() returned {float(scores[tuple(wrong)])} for task {wrong[0]}, partner {wrong[1]} of its batch; "
-            "every score must be finite"
-        )
-    return scores
+def _measure(board: Board, world: World, tasks: Tasks) -> Callable[[], _Ranking | _Rating]:
+    """Makes what measures one k."""
+    if board.goal == "rating":
+        return partial(_Rating, board, world)
+    return partial(_Ranking, world, tasks.candidate, popularity(world))
 
 
 class _Ranking:
     """Full-catalogue metrics of one k, batch by batch."""
 
-    def __init__(self, _: Board, world: World, tasks: Tasks) -> None:
-        self._world = world
-        self._coverage = metrics.Coverage(tasks.candidate)
-        self._popularity = popularity(world)
+    def __init__(self, world: World, candidate: Tensor, known: Tensor) -> None:
+        self.finite = Finite()
+        self._world, self._coverage, self._popularity = world, metrics.Coverage(candidate), known
         self._parts: list[dict[str, Tensor]] = []
 
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
         shape = (len(tasks), self._world.n_partners)
-        scores = checked(learner.score(state), shape, self._world.device)
-        scores = scores.masked_fill(~tasks.candidates(), -torch.inf)
+        given = in_shape(learner.score(state), shape, self._world.device)
+        scores = given.masked_fill(~tasks.candidates(), -torch.inf)
+        self.finite.add(given)
         relevant = relevant_partners(self._world, tasks)
         places = metrics.top_places(scores, relevant)
         part = metrics.ranking(places, relevant.sum(1))
         part["popularity@10"] = metrics.mean_popularity(places, scores, self._popularity)
-        self._coverage.add(places, scores)
+        self._coverage.add(places, scores)  # last: a batch that ran out of memory before counts nothing
         self._parts.append(part)
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
@@ -158,9 +155,8 @@ class _Ranking:
 
 def relevant_partners(world: World, tasks: Tasks) -> Tensor:
     """[T, n_partners] bool: query partners rated `relevant_from` or more."""
-    liked = tasks.query_rating >= world.relevant_from
     relevant = torch.zeros(len(tasks), world.n_partners, dtype=torch.bool, device=world.device)
-    relevant[tasks.query_task()[liked], tasks.query_partner[liked]] = True
+    relevant[tasks.query_task(), tasks.query_partner] = tasks.query_rating >= world.relevant_from  # a pair has one row
     return relevant
 
 
@@ -184,19 +180,22 @@ def over_chance(ndcg: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArr
 class _Rating:
     """Errors over the query of one k, batch by batch."""
 
-    def __init__(self, board: Board, world: World, _: Tasks) -> None:
+    def __init__(self, board: Board, world: World) -> None:
+        self.finite = Finite()
         self._board, self._world = board, world
         self._parts: list[dict[str, Tensor]] = []
         self._rows: list[Tensor] = []
 
     def add(self, learner: Learner, state: dict[str, Tensor], tasks: Tasks) -> None:
-        self._rows.append(tasks.query_offset.diff().double())
         partner, rating, mask = tasks.padded_query()
-        scores = checked(learner.score(state, partner), tuple(partner.shape), self._world.device)
+        scores = in_shape(learner.score(state, partner), tuple(partner.shape), self._world.device)
+        self.finite.add(scores)
         # Predictions are clipped to the scale where errors are counted; clipping would tie what was ordered.
         predicted = scores.clamp(*self._world.rating_range)
         ndcg, chance = metrics.rated_ndcg(scores, rating, mask)
-        self._parts.append({**metrics.errors(predicted, rating, mask), "ndcg": ndcg, "chance": chance})
+        part = {**metrics.errors(predicted, rating, mask), "ndcg": ndcg, "chance": chance}
+        self._rows.append(tasks.query_offset.diff().double())
+        self._parts.append(part)
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         found = {name: torch.cat([part[name] for part in self._parts]).cpu().numpy() for name in self._parts[0]}

@@ -15,13 +15,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmark.contract import waits
+
 TOP = 10
 TOP_RATED = 5
 
 
-def discounts(n: int) -> Tensor:
+def discounts(n: int, device: torch.device | str = "cpu") -> Tensor:
     """1 / log2(place + 1) for places 1 .. n: [n] float64 (Jarvelin and Kekalainen 2002)."""
-    return 1.0 / torch.log2(torch.arange(2, n + 2, dtype=torch.float64))
+    return 1.0 / torch.log2(torch.arange(2, n + 2, dtype=torch.float64, device=device))
+
+
+def rows_where(flag: Tensor) -> Tensor:
+    """Rows [t] of `flag` [T] to look at more closely: those where it holds, or all where the host would wait to know them."""
+    return torch.arange(len(flag), device=flag.device) if waits(flag) else torch.nonzero(flag).flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,28 +54,27 @@ def top_places(scores: Tensor, relevant: Tensor, n: int = TOP) -> Places:
     one, zero = real, torch.zeros_like(label)
     tied = ((value[:, 1:] == value[:, :-1]) & (value[:, 1:] > -torch.inf)).any(1)
     places = Places(index[:, :n], label * real, one, zero, torch.zeros_like(tied))
-    if not bool(tied.any()):
+    return _resolve(places, rows_where(tied), value, scores, relevant, n)
+
+
+def _resolve(places: Places, row: Tensor, value: Tensor, scores: Tensor, relevant: Tensor, n: int) -> Places:
+    """Replaces labels by groups in the rows `row` [t], among them all that hold a tie; the others' groups are single places."""
+    if not len(row):
         return places
-    return _resolve(places, tied, value, scores, relevant, n)
-
-
-def _resolve(places: Places, tied: Tensor, value: Tensor, scores: Tensor, relevant: Tensor, n: int) -> Places:
-    """Replaces labels by groups in the rows that hold a tie."""
-    row = torch.nonzero(tied).flatten()
     v, label = value[row], places.relevant[row]
     same = (v[:, :n, None] == v[:, None, :n]).double()  # [t, n, n]
     r, m = (same @ label[:, :, None]).squeeze(2), same.sum(2)
     before = same.tril(-1).sum(2)
-    boundary = torch.zeros_like(tied)
+    boundary = places.boundary
     if v.shape[1] > n:
         beyond = (v[:, n] == v[:, n - 1]) & (v[:, n] > -torch.inf)
-        long = torch.nonzero(beyond).flatten()
+        long = rows_where(beyond)
         group = scores[row[long]] == v[long, n - 1 : n]  # [b, C]
         size = group.sum(1, dtype=torch.float64)[:, None]
         liked = (group * relevant[row[long]]).sum(1, dtype=torch.float64)[:, None]
-        last = same[long, n - 1].bool()
+        last = same[long, n - 1].bool() & beyond[long, None]
         r[long], m[long] = torch.where(last, liked, r[long]), torch.where(last, size, m[long])
-        boundary[row[long]] = True
+        boundary = boundary.index_put((row[long],), beyond[long])
     real = v[:, :n] > -torch.inf
     parts = zip((places.relevant, places.size, places.before), (r, m, before), strict=True)
     relevant_, size_, before_ = (plain.index_put((row,), found * real) for plain, found in parts)
@@ -87,7 +93,7 @@ def chance_places(candidates: Tensor, n_relevant: Tensor, n: int = TOP) -> Place
 def ranking(places: Places, n_relevant: Tensor) -> dict[str, Tensor]:
     """ndcg@10, recall@10 and mrr@10 of T tasks with `n_relevant` [T] relevant candidates: [T] float64."""
     n = places.relevant.shape[1]
-    discount = discounts(n).to(places.relevant.device)
+    discount = discounts(n, places.relevant.device)
     expected = torch.where(places.size > 0, places.relevant / places.size, 0.0)
     reachable = n_relevant.clamp(max=n)
     ideal = discount.cumsum(0)[reachable.long() - 1]
@@ -111,36 +117,40 @@ class Coverage:
     def __init__(self, candidate: Tensor) -> None:
         """`candidate` [C] bool: who may be ranked at all."""
         self._candidate = candidate
-        self._missed = torch.ones(len(candidate), dtype=torch.float64, device=candidate.device)
+        self._missed = torch.ones(len(candidate) + 1, dtype=torch.float64, device=candidate.device)  # a last one for nobody
 
     def add(self, places: Places, scores: Tensor) -> None:
         """Counts one batch; `scores` [T, C] as given to `top_places`."""
-        open_row = torch.nonzero(places.boundary).flatten()
-        inside = places.size > 0
-        if len(open_row):
-            shown, size = places.before[open_row, -1] + 1, places.size[open_row, -1]
-            edge = scores[open_row].gather(1, places.index[open_row, -1:])
-            group = scores[open_row] == edge
-            miss = torch.where(group, (1 - shown / size)[:, None], 1.0)
-            self._missed *= miss.prod(0)
-            last = scores[open_row].gather(1, places.index[open_row]) == edge
-            inside = inside.index_put((open_row,), inside[open_row] & ~last)
-        self._missed[places.index[inside]] = 0.0
+        row, inside = rows_where(places.boundary), places.size > 0
+        miss: Tensor | None = None
+        if len(row):
+            is_open, own = places.boundary[row, None], scores[row]
+            shown, size = places.before[row, -1] + 1, places.size[row, -1]
+            edge = own.gather(1, places.index[row, -1:])
+            miss = torch.where((own == edge) & is_open, (1 - shown / size)[:, None], 1.0).prod(0)
+            last = (own.gather(1, places.index[row]) == edge) & is_open
+            inside = inside.index_put((row,), inside[row] & ~last)
+        shown_partner = torch.where(inside, places.index, len(self._candidate)).flatten()
+        # Written to when all that needs memory is done.
+        if miss is not None:
+            self._missed[:-1] *= miss
+        self._missed.index_fill_(0, shown_partner, 0.0)
 
     def share(self) -> float:
-        return float((1 - self._missed[self._candidate]).mean())
+        return float((1 - self._missed[:-1][self._candidate]).mean())
 
 
 def mean_popularity(places: Places, scores: Tensor, popularity: Tensor) -> Tensor:
     """The mean popularity [T] of the first 10, `popularity` [C] being the share of warm entities."""
     shown = popularity[places.index]
-    open_row = torch.nonzero(places.boundary).flatten()
-    if len(open_row):
-        edge = scores[open_row].gather(1, places.index[open_row, -1:])
-        group = (scores[open_row] == edge).double()
+    row = rows_where(places.boundary)
+    if len(row):
+        own = scores[row]
+        edge = own.gather(1, places.index[row, -1:])
+        group = (own == edge).double()
         mean = (group @ popularity) / group.sum(1)
-        last = scores[open_row].gather(1, places.index[open_row]) == edge
-        shown[open_row] = torch.where(last, mean[:, None], shown[open_row])
+        last = (own.gather(1, places.index[row]) == edge) & places.boundary[row, None]
+        shown[row] = torch.where(last, mean[:, None], shown[row])
     inside = (places.size > 0).double()
     return (shown * inside).sum(1) / inside.sum(1)
 
@@ -160,7 +170,7 @@ def rated_ndcg(predicted: Tensor, rating: Tensor, mask: Tensor, n: int = TOP_RAT
     gain = (torch.pow(2.0, rating.double()) - 1) * mask
     places = top_places(predicted.double().masked_fill(~mask, -torch.inf), gain, n)
     shown = places.relevant.shape[1]
-    discount = discounts(shown).to(gain.device)
+    discount = discounts(shown, gain.device)
     ideal = (gain.topk(shown).values * discount).sum(1)
     expected = torch.where(places.size > 0, places.relevant / places.size, 0.0)
     rows = mask.sum(1)

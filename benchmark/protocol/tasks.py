@@ -6,19 +6,38 @@ histories by one sampler for all methods, on the device, without a loop over tas
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.contract import Ratings, Support, TensorRecord, World
+from benchmark.contract import Support, TensorRecord, World
 from benchmark.errors import MethodError
+from benchmark.protocol.histories import Histories, chosen, in_time
 
 GIVEN_ROWS = 64  # of the source domain, at most, in a training task
-ROWS_AT_ONCE = 8_000_000  # of the histories, while they are put into another order
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """What the shapes of tasks depend on, on the host."""
+
+    offset: NDArray[np.int64]  # [T + 1], the query's
+    pool: NDArray[np.bool_]  # [T, K] which columns are real
+    given: NDArray[np.bool_]  # [T, G]
+
+    def __getitem__(self, run: slice) -> Sizes:
+        offset = self.offset[run.start : run.stop + 1]
+        return Sizes(offset - offset[0], self.pool[run], self.given[run])
+
+    def columns(self) -> tuple[slice, slice]:
+        """Of pool and given: without what is padding in every task."""
+        return slice(0, max(1, int(self.pool.any(0).sum()))), slice(0, int(self.given.any(0).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +85,10 @@ class Tasks(TensorRecord):
         start, stop, step = run.indices(len(self))
         if step != 1:
             raise ValueError(f"tasks are cut into contiguous runs, got a step of {step}")
-        first, last = int(self.query_offset[start]), int(self.query_offset[stop])
-        longest = slice(0, max(1, int(self.pool_mask[start:stop].any(0).sum())))
-        given = slice(0, int(self.given_mask[start:stop].any(0).sum()))
-        return Tasks(
+        first, last = int(self.sizes.offset[start]), int(self.sizes.offset[stop])
+        sizes = self.sizes[start:stop]
+        longest, given = sizes.columns()
+        found = Tasks(
             self.entity[start:stop],
             self.pool_partner[start:stop, longest],
             self.pool_rating[start:stop, longest],
@@ -83,6 +102,14 @@ class Tasks(TensorRecord):
             self.query_partner[first:last],
             self.query_rating[first:last],
         )
+        found.__dict__["sizes"] = sizes  # the cached property: a batch does not ask the device again
+        return found
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The sizes of every task, read from the device once."""
+        offset, pool, given = (one.cpu().numpy() for one in (self.query_offset, self.pool_mask, self.given_mask))
+        return Sizes(offset, pool, given)
 
     def candidates(self) -> Tensor:
         """Who may be ranked for each task, its pool withheld: [T, n_partners] bool."""
@@ -94,34 +121,15 @@ class Tasks(TensorRecord):
     def query_task(self) -> Tensor:
         """The task of each query row: [N] int64."""
         rows = self.query_offset.diff()
-        return torch.repeat_interleave(torch.arange(len(self), device=rows.device), rows)
+        return torch.repeat_interleave(torch.arange(len(self), device=rows.device), rows, output_size=len(self.query_partner))
 
     def padded_query(self) -> tuple[Tensor, Tensor, Tensor]:
         """(partner, rating, mask) of the query, each [T, Q], masked entries 0."""
         rows = self.query_offset.diff()
-        place = torch.arange(int(rows.max()), device=rows.device)
+        place = torch.arange(int(np.diff(self.sizes.offset).max()), device=rows.device)
         mask = place < rows[:, None]
         row = (self.query_offset[:-1, None] + place) * mask
         return self.query_partner[row] * mask, self.query_rating[row] * mask, mask
-
-
-class Histories:
-    """The warm rows as CSR columns: entity e's rows are offset[e] .. offset[e + 1] - 1."""
-
-    def __init__(self, ratings: Ratings, n_entities: int) -> None:
-        rows = torch.bincount(ratings.entity, minlength=n_entities)
-        self.offset = torch.cat([rows.new_zeros(1), rows.cumsum(0)])  # [n_entities + 1]
-        self.rows = rows  # [n_entities]
-        self.entity, self.partner = ratings.entity, ratings.partner
-        self.rating, self.time = ratings.rating, ratings.time
-        self.runs = _runs(self.offset)  # rows from .. to before, whole histories
-
-
-def _runs(offset: Tensor) -> list[tuple[int, int]]:
-    """Runs of whole histories of about ROWS_AT_ONCE rows: what is sorted by entity can be sorted run by run."""
-    every = torch.arange(0, int(offset[-1]) + ROWS_AT_ONCE, ROWS_AT_ONCE, device=offset.device)
-    ends = offset[torch.searchsorted(offset, every).clamp(max=len(offset) - 1)]
-    return [(start, stop) for start, stop in itertools.pairwise(ends.tolist()) if stop > start]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +163,8 @@ class TaskSampler:
         self._generator = torch.Generator(world.device).manual_seed(seed)
         source = (world.partner_domain > 0)[world.ratings.partner]
         several = bool(source.any())
-        self._histories = Histories(_where(world.ratings, ~source) if several else world.ratings, world.n_entities)
-        self._given = Histories(_where(world.ratings, source), world.n_entities) if several else None
+        self._histories = Histories(chosen(world.ratings, ~source) if several else world.ratings, world.n_entities)
+        self._given = Histories(chosen(world.ratings, source), world.n_entities) if several else None
         self._pool = max(world.shots)
         self._shots = torch.tensor(world.shots, device=world.device)
         self._able = torch.nonzero(self._histories.rows > self._pool).flatten()
@@ -227,7 +235,7 @@ class TaskSampler:
         return torch.randint(below, (n,), generator=self._generator, device=self._world.device)
 
     def _shuffle(self) -> None:
-        self._order = _in_time(self._histories) if self._world.reads_time else self._shuffled(self._histories)
+        self._order = in_time(self._histories) if self._world.reads_time else self._shuffled(self._histories)
         if self._given is not None:
             self._given_order = self._shuffled(self._given)
         self._reshuffle_after = self._drawn + max(len(self._able), 16 * 256)
@@ -239,16 +247,3 @@ class TaskSampler:
             luck = torch.rand(stop - start, generator=self._generator, device=found.device, dtype=torch.float64)
             found[start:stop] = torch.argsort(luck.add_(histories.entity[start:stop])).add_(start)
         return found
-
-
-def _in_time(histories: Histories) -> Tensor:
-    """The rows, each entity's in the order of time: [N] int64."""
-    found = torch.empty_like(histories.entity)
-    for start, stop in histories.runs:
-        order = torch.argsort(histories.time[start:stop], stable=True)
-        found[start:stop] = order[torch.argsort(histories.entity[start:stop][order], stable=True)].add_(start)
-    return found
-
-
-def _where(ratings: Ratings, keep: Tensor) -> Ratings:
-    return Ratings(ratings.entity[keep], ratings.partner[keep], ratings.rating[keep], ratings.time[keep])

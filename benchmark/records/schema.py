@@ -63,6 +63,7 @@ class CellRecord(Frozen):
     status: Literal["ok", "failed", "unsupported"]
     reason: str = ""  # one sentence where status is not ok
     traceback: str = ""
+    notes: tuple[str, ...] = ()  # where the work went on with less than was asked for: a smaller batch
     n_tasks: int = Field(ge=0)
     counts: dict[str, int]
     summary: dict[str, dict[int, float]]  # metric -> k -> mean over tasks, or the cell's own figure

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records.schema import BoardFacts, CellRecord
+from benchmark.reporting.notes import went_on, why_absent
 from benchmark.reporting.staleness import Staleness, staleness
 from benchmark.reporting.statistics import Bootstrap, Interval, compare
 
@@ -22,7 +23,7 @@ Rows = Callable[[CellRecord], dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Row:
-    """A method's line. `note` says why there are no numbers, where there are none."""
+    """A method's line. `note` says why there are no numbers, where there are none, and where they were made with less."""
 
     method: str
     note: str = ""
@@ -90,7 +91,7 @@ def _table(given: list[CellRecord], rows: Rows) -> Table:
     slices = [draws[0].n_tasks for draws in slices_of(facts, [first[seed] for seed in seeds])]
     n_tasks = sum(slices)
     fewest = min(slices, default=0) if facts.track == "drift" else n_tasks
-    absent = [Row(name, _why(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
+    absent = [Row(name, why_absent(cells, seeds)) for name, cells in by_method.items() if name not in whole and name not in strays]
     absent += [Row(name, f"stale: made on another split ({print_[:12]}...); run it again") for name, print_ in sorted(strays.items())]
     trivial = tuple(name for name in TRIVIAL if name in whole)
     lacking = tuple(name for name in TRIVIAL if name not in whole and not _is_unsupported(by_method.get(name, [])))
@@ -139,16 +140,6 @@ def _is_unsupported(cells: list[CellRecord]) -> bool:
 
 def _is_whole(cells: list[CellRecord], seeds: tuple[int, ...]) -> bool:
     return bool(seeds) and tuple(c.identity.seed_index for c in cells if c.status == "ok") == seeds
-
-
-def _why(cells: list[CellRecord], seeds: tuple[int, ...]) -> str:
-    """The note of a row without numbers."""
-    for status, word in (("failed", "failed"), ("unsupported", "n/a")):
-        bad = [cell for cell in cells if cell.status == status]
-        if bad:
-            where = "" if status == "unsupported" else f" (seed {bad[0].identity.seed_index}, {len(bad)} of {len(cells)} cells)"
-            return f"{word}{where}: {bad[0].reason}"
-    return f"incomplete: {len(cells)} of {len(seeds)} seeds have run"
 
 
 def values_of(facts: BoardFacts, cells: list[CellRecord], rows: Rows) -> dict[str, NDArray[np.float64]]:
@@ -200,7 +191,8 @@ def _rows(
         made.append(
             Row(
                 name,
-                curves=curves,
+                went_on(cells[name]),
+                curves,
                 area=areas,
                 seed_spread=spread[name] if name in contest else float("nan"),
                 gain=(areas[facts.metric].mean - ends[0]) / (ends[1] - ends[0]) if len(ends) == 2 else None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmark.contract import Reduced
 from benchmark.data import store as data
 from benchmark.data.catalogue import source
 from benchmark.errors import BenchmarkError, MethodError
@@ -44,6 +47,8 @@ def reset_process(device: str) -> None:
     torch.set_flush_denormal(False)
     torch.autograd.set_detect_anomaly(False)
     torch.use_deterministic_algorithms(device == "cuda", warn_only=True)
+    if device == "cuda":  # cuBLAS adds in one order only with a workspace of its own, which it reads of when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     np.seterr(all="warn", under="ignore")
 
 
@@ -99,8 +104,27 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
 
 
 def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
-    record, rows = _fit_and_ask(cell, one, made)
-    return record.model_copy(update={"tuning": cell.entry.tuning}), rows
+    with _reductions() as notes:
+        record, rows = _fit_and_ask(cell, one, made)
+    return record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes))}), rows
+
+
+@contextmanager
+def _reductions() -> Iterator[list[str]]:
+    """What was said of work that went on with less; other warnings are shown as ever."""
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def take(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Reduced):
+                notes.append(str(message))
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = take
+        warnings.simplefilter("always", Reduced)
+        yield notes
 
 
 def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:

@@ -82,6 +82,16 @@ def test_what_a_table_says():
     assert all(by_name[name].curves is None for name in ("popularity", "broken", "half"))
 
 
+def test_numbers_made_with_less_say_so():
+    said = "out of device memory with 1,024 tasks at once: went on with 512"
+    records = [one.model_copy(update={"notes": (said,)}) if one.key[2:] == ("maml", 1) else one for one in _records()]
+    table = tables(records, _rows)[0]
+    assert {row.method: row.note for row in table.rows}["maml"] == f"{said} (1 of 2 cells)"
+    assert table.rows[0].curves == tables(_records(), _rows)[0].rows[0].curves
+    for shown in (text(table), page([table])):
+        assert said in shown
+
+
 def test_text_and_page_hold_every_method():
     table = tables(_records(), _rows)[0]
     for shown in (text(table), page([table])):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from baselines.trivial.popularity import Popularity
 from benchmark.data import store
@@ -136,6 +137,22 @@ def test_broken_methods_fail_alone_and_say_why(cache, tmp_path):
     assert "8 cells: 6 done before, 2 to run" in again.stderr, "what failed is tried again, what is done is not"
 
 
+def test_a_smaller_batch_is_noted_and_other_warnings_are_shown(cache, tmp_path):
+    """On a device whose memory is too small for the board's batch the numbers are there, and the record and the table say how."""
+    name = f"{HOSTILE}:SmallMemory"
+    done = _run(cache, tmp_path, "--seeds", "1", "--workers", "1", *_methods(name, "popularity"))
+    said = "out of device memory with 109 tasks at once: went on with 54; out of device memory with 54 tasks at once: went on with 27"
+    table = done.stdout.split("user-rating on")[0]
+    assert f"{name} {said} (1 of 1 cells)" in table
+    assert said in (tmp_path / "leaderboards" / "user-ranking.md").read_text()
+    records = {record.identity.method: record for record in CellStore(tmp_path).records() if record.board.goal == "ranking"}
+    assert records[name].status == "ok"
+    assert records[name].notes == tuple(said.split("; "))
+    assert records["popularity"].notes == ()
+    assert "a warning of another kind" in done.stderr
+    assert "Reduced" not in done.stderr
+
+
 def test_what_a_method_writes_into_its_world_stays_with_it(cache, tmp_path):
     _run(cache, tmp_path / "alone", *_methods("popularity"), "--seeds", "1", "--workers", "1")
     _run(cache, tmp_path / "after", *_methods(f"{HOSTILE}:Scribbler", "popularity"), "--seeds", "1", "--workers", "1")
@@ -225,6 +242,11 @@ def test_a_changed_field_is_another_row(cache, tmp_path):
         (["--workers", "0"], "--workers got 0; wanted a whole number, 1 or more"),
         (["--device", "tpu"], "--device got 'tpu'; wanted cpu or cuda"),
         (["--device", "cpu:banana"], "--device got 'cpu:banana'; wanted cpu or cuda"),
+        pytest.param(
+            ["--device", "cuda"],
+            "--device cuda: torch sees no GPU here; leave the option out to run on the CPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
         (["--data-dir", "/nope"], "--data-dir names '/nope', which is no folder"),
         (["--method", ":X"], "':X' is no package.module:Class"),
         (["--method", "..x:Y"], "'..x:Y' is no package.module:Class"),
