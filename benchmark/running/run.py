@@ -28,6 +28,7 @@ from benchmark.protocol.tracks import Split
 from benchmark.records.schema import BoardFacts, CellRecord, Identity
 from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
+from benchmark.running.clock import Clock
 from benchmark.running.plan import Cell
 
 Status = Literal["ok", "failed", "unsupported"]
@@ -99,11 +100,13 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
 
 
 def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
-    record, rows = _fit_and_ask(cell, one, made)
-    return record.model_copy(update={"tuning": cell.entry.tuning}), rows
+    clock = Clock()
+    record, rows = _fit_and_ask(cell, one, made, clock)
+    spent = {"training_seconds": round(clock.training, 3), "asking_seconds": round(clock.asking, 3)}
+    return record.model_copy(update={"tuning": cell.entry.tuning, **spent}), rows
 
 
-def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+def _fit_and_ask(cell: Cell, one: Identity, made: Split, clock: Clock) -> tuple[CellRecord, pa.Table | None]:
     started = time.perf_counter()
     fitted = started
     try:
@@ -116,18 +119,20 @@ def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa
         if reason is not None:
             return _record(one, made, status="unsupported", reason=reason), None
         # A copy: what a method writes into its world may reach neither the harness nor the next method.
-        learner = method.fit(made.world.clone(), one.seed, validator(made))
+        with clock.fitting():
+            learner = method.fit(made.world.clone(), one.seed, clock.validating(validator(made)))
         fitted = time.perf_counter()
         reset_process(one.device)
-        found = evaluate(learner, made.board, made.world, made.test)
+        found = evaluate(clock.asked(learner), made.board, made.world, made.test)
         evaluated = time.perf_counter()
 
         def again(part: Split) -> Evaluation:
             if part is made:
                 return found
-            frozen = method.fit(part.world.clone(), one.seed, validator(part))
+            with clock.fitting():
+                frozen = method.fit(part.world.clone(), one.seed, clock.validating(validator(part)))
             reset_process(one.device)
-            return evaluate(frozen, part.board, part.world, part.test)
+            return evaluate(clock.asked(frozen), part.board, part.world, part.test)
 
         whole = _with_frozen(made, again)
         return _record(one, made, whole, fitted - started, evaluated - fitted, parameters=learner.parameters()), _rows(whole)
