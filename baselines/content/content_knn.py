@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.chunks import chunks
+from baselines.nn.chunks import in_length_order
 from baselines.nn.features import design_matrix
 from baselines.nn.meta_training import log_popularity
 from baselines.nn.taste import taste
@@ -77,21 +77,26 @@ class _Learner(Learner):
         return {"partner": support.partner, "weight": weight * support.mask, "shown": support.mask, "entity": entity}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
-        t, k = state["partner"].shape
-        near = torch.cat(
-            [self._near({name: value[part] for name, value in state.items()}) for part in chunks(t, k * len(self.x), self.x.device)]
-        )
-        scores = near + (self.popular if self.world.goal == "ranking" else self.bias.predict(state["entity"]))
+        ranks = self.world.goal == "ranking"
+        asked = None if ranks else partner  # how much of the whole catalogue a support is like is part of a ranking's answer
+        near = self.x.new_empty(len(state["partner"]), len(self.x) if asked is None else asked.shape[1])
+        for run, k in in_length_order(state["shown"], near.shape[1]):
+            rows = {name: state[name][run, :k] for name in ("partner", "weight", "shown")}
+            near[run] = self._near(rows, self.x if asked is None else self.x[asked[run]])
+        if not ranks:
+            return near + self.bias.predict(state["entity"], asked)
+        scores = near + self.popular
         return scores if partner is None else scores.gather(1, partner)
 
-    def _near(self, state: State) -> Tensor:
-        """What the support says of every partner: [t, n_partners]."""
-        w = (self.x[state["partner"]] @ self.x.T).clamp(min=0).pow(self.method.sharpness)  # [t, K, n_partners]
-        total = (state["weight"][:, None] @ w).squeeze(1)
-        shown = state["shown"].float()
+    def _near(self, rows: State, x: Tensor) -> Tensor:
+        """What the support says of partners x [(t,) C, F]: [t, C]."""
+        w = (self.x[rows["partner"]] @ x.mT).clamp(min=0)  # [t, K, C]
+        w = w if self.method.sharpness == 1 else w.pow(self.method.sharpness)
+        total = (rows["weight"][:, None] @ w).squeeze(1)
+        shown = rows["shown"].float()
         if self.world.goal == "rating":
             return total / (self.method.damping + (shown[:, None] @ w).squeeze(1))
-        surplus = total - (state["weight"] * (w @ self.share)).sum(1, keepdim=True)
+        surplus = total - (total @ self.share)[:, None]
         ratio = self.method.strength * surplus / (self.method.damping + shown.sum(1, keepdim=True))
         return torch.where(ratio > 0, ratio.clamp(min=0).log1p(), ratio)
 

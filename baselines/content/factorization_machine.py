@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.nn.features import design_matrix
+from baselines.nn.features import Known, design_matrix
 from baselines.nn.meta_training import Schedule, counted, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.vector_model import VectorLearner, VectorModel
@@ -78,7 +78,8 @@ class _Model(VectorModel):
         self.bag, self.v = drawn(world.n_partners, method.scale), drawn(self.known.shape[1], method.scale)
         self.bag_w = nn.Parameter(torch.zeros(world.n_partners, device=world.device))
         self.w = nn.Parameter(torch.zeros(self.known.shape[1], device=world.device))
-        self.content_w = nn.Parameter(torch.zeros(self.encoder.features.shape[1], device=world.device))
+        self.squared = Known(self.encoder.known.x.square())
+        self.content_w = nn.Parameter(torch.zeros(self.encoder.known.x.shape[1], device=world.device))
 
     def numbers(self) -> Numbers:
         """v and w of the bag and of the entity's features."""
@@ -86,10 +87,10 @@ class _Model(VectorModel):
 
     def partners(self) -> Tensor:
         """(S_p, c_p less b_p, 1): [n_partners, width + 2]."""
-        x, one = self.encoder.features, self.encoder
+        one = self.encoder
         s = one()
-        squares = one.identity.square().sum(1) * one.warm[:, 0] + x.square() @ one.content.square().sum(1)
-        c = x @ self.content_w + (s.square().sum(1) - squares) / 2
+        squares = one.identity.square().sum(1) * one.warm[:, 0] + self.squared(one.content.square().sum(1, keepdim=True))[:, 0]
+        c = one.known(self.content_w[:, None])[:, 0] + (s.square().sum(1) - squares) / 2
         return torch.cat([s, c[:, None], torch.ones_like(c)[:, None]], 1)
 
     def entities(self, support: Support, numbers: Numbers) -> Tensor:

@@ -21,14 +21,14 @@ Matching Networks for One Shot Learning.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.nn.bias import DampedBias
-from baselines.nn.chunks import chunks
+from baselines.nn.chunks import by_length, in_length_order
 from baselines.nn.features import PartnerEncoder
 from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
@@ -55,17 +55,20 @@ class MatchingNetwork(Method):
 
         def loss(episode: Episode) -> Tensor:
             space = model.space()
-            state = remember(space, label(space, world, bias, episode.support), episode.support)
+            episode, parts = by_length(episode)
+            states = [remember(space, label(space, world, bias, part.support), part.support) for part in parts]
+            asked = episode.query_partner
+            near = torch.cat([attend(space, *state, part.query_partner) for state, part in zip(states, parts, strict=True)])
             if world.goal == "ranking":
-                drawn, asked = negatives.draw(), episode.query_partner
-                scores = [space.strength * attend(space, *state, partner) + space.b[partner] for partner in (drawn, asked)]
-                return negatives.softmax(drawn, *scores, episode)
-            near = attend(space, *state, episode.query_partner) + space.b[episode.query_partner]
-            return squared_error(bias.predict(bias.entity(episode.support), episode.query_partner) + near, episode)
+                drawn = negatives.draw()
+                of_drawn = space.strength * torch.cat([attend(space, *state, drawn) for state in states]) + space.b[drawn]
+                return negatives.softmax(drawn, of_drawn, space.strength * near + space.b[asked], episode)
+            return squared_error(bias.predict(bias.entity(episode.support), asked) + near + space.b[asked], episode)
 
         def learner() -> Learner:
             with torch.no_grad():
-                return _Learner(world, bias, Space(*(part.clone() for part in model.space().parts())))
+                space = model.space()
+                return _Learner(world, bias, replace(space, **{name: part.clone() for name, part in space.parts().items()}))
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
         return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
@@ -81,10 +84,10 @@ class Space:
     empty: Tensor  # [] the empty place's logit
     strength: Tensor  # []
     dislike: Tensor  # [] what the lowest rating takes away from a label of 1
-    mix: Tensor  # [] how much of its context a row takes on; 0 without full context embeddings
+    mix: Tensor | None  # [] how much of its context a row takes on; None without full context embeddings
 
-    def parts(self) -> tuple[Tensor, ...]:
-        return self.z, self.b, self.temperature, self.empty, self.strength, self.dislike, self.mix
+    def parts(self) -> dict[str, Tensor]:
+        return {name: part for name, part in vars(self).items() if part is not None}
 
 
 class _Model(nn.Module):
@@ -95,13 +98,11 @@ class _Model(nn.Module):
         self.b = nn.Parameter(log_popularity(world) if ranks else torch.zeros(world.n_partners, device=world.device))
         start = torch.tensor([2.0, 1.0, 3.0, 1.0], device=world.device)
         self.log_temperature, self.empty, self.strength, self.dislike = (nn.Parameter(one) for one in start)
-        self.mix = nn.Parameter(torch.full((), 0.1, device=world.device), requires_grad=method.context)
-        self.context = method.context
+        self.mix = nn.Parameter(torch.full((), 0.1, device=world.device)) if method.context else None
 
     def space(self) -> Space:
         z = functional.normalize(self.encoder(), dim=1)
-        mix = self.mix if self.context else self.mix * 0
-        return Space(z, self.b, self.log_temperature.exp(), self.empty, self.strength, self.dislike, mix)
+        return Space(z, self.b, self.log_temperature.exp(), self.empty, self.strength, self.dislike, self.mix)
 
 
 def label(space: Space, world: World, bias: DampedBias, support: Support) -> Tensor:
@@ -112,20 +113,21 @@ def label(space: Space, world: World, bias: DampedBias, support: Support) -> Ten
 
 
 def remember(space: Space, y: Tensor, support: Support) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of each support as (vectors [T, K, width], labels [T, K], log mask [T, K])."""
-    z = space.z[support.partner]
-    hidden = torch.where(support.mask, 0.0, -torch.inf)
-    near = space.temperature * z @ z.mT + hidden[:, None, :]
-    near = near.masked_fill(~support.mask[:, :, None], 0.0)  # rows that are not there attend to anything, and are not read
-    context = near.softmax(2) @ z
-    return functional.normalize(z + space.mix * context, dim=2), y * support.mask, hidden
+    """The rows of each support as (vectors [T, K, width], labels [T, K], mask [T, K] of zeros and ones)."""
+    z = functional.embedding(support.partner, space.z)
+    if space.mix is not None:
+        near = space.temperature * z @ z.mT + torch.where(support.mask, 0.0, -torch.inf)[:, None, :]
+        near = near.masked_fill(~support.mask[:, :, None], 0.0)  # rows that are not there attend to anything, and are not read
+        z = z + space.mix * (near.softmax(2) @ z)
+    return functional.normalize(z, dim=2), y * support.mask, support.mask.to(z.dtype)
 
 
-def attend(space: Space, rows: Tensor, y: Tensor, hidden: Tensor, partner: Tensor | None = None) -> Tensor:
+def attend(space: Space, rows: Tensor, y: Tensor, shown: Tensor, partner: Tensor | None = None) -> Tensor:
     """g for every partner [T, n_partners], for partners [C] that all tasks share, or for [T, C]."""
-    z = space.z if partner is None else space.z[partner]
-    weight = (space.temperature * (rows @ z.mT) + hidden[:, :, None]).exp()  # [T, K, C], at most e^tau
-    return (y[:, None, :] @ weight).squeeze(1) / (weight.sum(1) + space.empty.exp())
+    z = space.z if partner is None else functional.embedding(partner, space.z)
+    weight = ((space.temperature * rows) @ z.mT).exp()  # [T, K, C], at most e^tau
+    said, total = (torch.stack([y, shown], 1) @ weight).unbind(1)  # what is masked weighs nothing in either sum
+    return said / (total + space.empty.exp())
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,22 +138,20 @@ class _Learner(Learner):
 
     def adapt(self, support: Support) -> State:
         y = label(self.space, self.world, self.bias, support)
-        rows, y, hidden = remember(self.space, y, support)
-        return {"rows": rows, "label": y, "hidden": hidden, "entity": self.bias.entity(support)}
+        rows, y, shown = remember(self.space, y, support)
+        return {"rows": rows, "label": y, "shown": shown, "entity": self.bias.entity(support)}
 
     def score(self, state: State, partner: Tensor | None = None) -> Tensor:
-        rows, y, hidden = state["rows"], state["label"], state["hidden"]
+        rows, y, shown = state["rows"], state["label"], state["shown"]
         columns = len(self.space.b) if partner is None else partner.shape[1]
-        g = torch.cat(
-            [
-                attend(self.space, rows[part], y[part], hidden[part], partner if partner is None else partner[part])
-                for part in chunks(len(y), columns * y.shape[1], y.device)
-            ]
-        )
+        g = y.new_empty(len(y), columns)
+        for run, k in in_length_order(shown > 0, columns):
+            asked = None if partner is None else partner[run]
+            g[run] = attend(self.space, rows[run, :k], y[run, :k], shown[run, :k], asked)
         b = self.space.b if partner is None else self.space.b[partner]
         if self.world.goal == "ranking":
             return self.space.strength * g + b
         return g + b + self.bias.predict(state["entity"], partner)
 
     def parameters(self) -> int:
-        return sum(part.numel() for part in self.space.parts())
+        return sum(part.numel() for part in self.space.parts().values())

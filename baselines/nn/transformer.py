@@ -32,12 +32,19 @@ class SetReader(nn.Module):
         self.out = drawn(width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Written out with plain products, so that it can be differentiated twice."""
+        """Written out with plain products, so that it can be differentiated twice.
+
+        Of the last layer only the first token is read, so the others are attended to and go no further.
+        """
         t, _, width = tokens.shape
         x = torch.cat([self.first.expand(t, 1, width), tokens], 1)
         hidden = torch.where(functional.pad(mask, (1, 0), value=True), 0.0, -torch.inf)[:, None, None]  # [T, 1, 1, S]
-        for qkv, mix, wide, back in zip(self.qkv, self.mix, self.wide, self.back, strict=True):
-            q, k, v = (norm(x) @ qkv).view(t, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        for layer, (qkv, mix, wide, back) in enumerate(zip(self.qkv, self.mix, self.wide, self.back, strict=True), 1):
+            seen = norm(x)
+            k, v = (seen @ qkv[:, width:]).view(t, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+            if layer == len(self.qkv):
+                x, seen = x[:, :1], seen[:, :1]
+            q = (seen @ qkv[:, :width]).view(t, -1, self.heads, width // self.heads).transpose(1, 2)
             near = (q @ k.mT / (width // self.heads) ** 0.5 + hidden).softmax(3)
             x = x + (near @ v).transpose(1, 2).reshape(t, -1, width) @ mix
             x = x + functional.gelu(norm(x) @ wide) @ back

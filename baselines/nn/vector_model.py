@@ -39,7 +39,7 @@ class VectorModel(nn.Module):
     def loss(self, z: Tensor, u: Tensor, episode: Episode, b_e: Tensor | None = None) -> Tensor:
         """The loss of vectors u [T, width] on the query; b_e [T, 1] where it does not come from the support."""
         if self.world.goal == "ranking":
-            return catalogue_softmax(u @ z.T + self.b, episode, self.world)
+            return catalogue_softmax(torch.addmm(self.b, u, z.T), episode, self.world)
         asked = episode.query_partner
         near = (z[asked] @ u[:, :, None]).squeeze(2) + self.b[asked]
         return squared_error(self.bias.predict(self.bias.entity(episode.support) if b_e is None else b_e, asked) + near, episode)

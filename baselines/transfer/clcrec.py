@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.nn.features import design_matrix
+from baselines.nn.features import Known, design_matrix
 from baselines.nn.inner_loop import initial
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.ridge import ridge
@@ -85,9 +85,9 @@ class CLCRec(Method):
 class _Model(VectorModel):
     def __init__(self, method: CLCRec, world: World, generator: torch.Generator) -> None:
         super().__init__(world, method.width, method.scale, generator)
-        self.method, self.x, self.warm = method, design_matrix(world.partner_features), world.partner_is_warm[:, None]
+        self.method, self.known, self.warm = method, Known(design_matrix(world.partner_features)), world.partner_is_warm[:, None]
         del self.encoder  # both vectors are learned apart here
-        first, offset, *_ = initial((self.x.shape[1], method.hidden), generator, 0.0)
+        first, offset, *_ = initial((self.known.x.shape[1], method.hidden), generator, 0.0)
         second = torch.randn(method.hidden, method.width, generator=generator) * method.scale / method.hidden**0.5
         self.net = nn.ParameterList([nn.Parameter(w.to(world.device)) for w in (first, offset, second)])
         self.e = nn.Parameter((torch.randn(world.n_partners, method.width, generator=generator) * method.scale).to(world.device))
@@ -99,7 +99,7 @@ class _Model(VectorModel):
     def content(self) -> Tensor:
         """g(x) of every partner: [n_partners, width]."""
         first, offset, second = self.net
-        out: Tensor = (self.x @ first + offset).relu() @ second
+        out: Tensor = (self.known(first) + offset).relu() @ second
         return out
 
     def mixed(self, content: Tensor, swap: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from baselines.nn.features import design_matrix
+from baselines.nn.features import Known, design_matrix
 from baselines.nn.inner_loop import initial
 from baselines.nn.meta_training import Schedule, meta_train
 from baselines.nn.pretrained import Base, pretrain
@@ -84,7 +84,7 @@ class _Model(nn.Module):
         world = base.model.world
         self.method, self.base = method, base
         self.z = base.z * world.partner_is_warm[:, None] / base.z[world.partner_is_warm].std()
-        self.x, self.known = design_matrix(world.partner_features), design_matrix(world.entity_features)
+        self.x, self.known = Known(design_matrix(world.partner_features)), design_matrix(world.entity_features)
         width, hidden = method.width, method.hidden
 
         def network(known: int) -> nn.ParameterList:
@@ -93,7 +93,7 @@ class _Model(nn.Module):
             straight = torch.eye(width) * width**-0.5
             return nn.ParameterList([nn.Parameter(w.to(world.device)) for w in (first, offset, second, straight)])
 
-        self.of_entity, self.of_partner = network(self.known.shape[1]), network(self.x.shape[1])
+        self.of_entity, self.of_partner = network(self.known.shape[1]), network(self.x.x.shape[1])
 
     def partners(self, kept: Tensor | float = 1.0) -> Tensor:
         """z': [n_partners, width]."""
@@ -104,10 +104,11 @@ class _Model(nn.Module):
         model = self.base.model
         y = taste(support.rating, model.world, self.method.dislike) * support.mask if model.world.goal == "ranking" else model.left(support)
         mean = (y[:, None] @ self.z[support.partner]).squeeze(1) / (self.method.damping + support.count()[:, None])
-        return through(mean * kept, self.known[support.entity], network)
+        return through(mean * kept, lambda table: self.known[support.entity] @ table, network)
 
 
-def through(vector: Tensor, known: Tensor, network: nn.ParameterList | list[Tensor]) -> Tensor:
-    """[n, width]."""
+def through(vector: Tensor, known: Callable[[Tensor], Tensor], network: nn.ParameterList | list[Tensor]) -> Tensor:
+    """[n, width]; `known` is the content's product with a table."""
     first, offset, second, straight = network
-    return (torch.cat([vector, known], 1) @ first + offset).relu() @ second + vector @ straight
+    width = vector.shape[1]
+    return (torch.addmm(known(first[width:]), vector, first[:width]) + offset).relu() @ second + vector @ straight

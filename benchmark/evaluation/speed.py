@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmark.contract import Learner, State, Support, World
+from benchmark.evaluation.answers import checked, checked_state
 from benchmark.evaluation.clock import Clock, Took
-from benchmark.evaluation.evaluate import checked, checked_state
 from benchmark.evaluation.honesty import Quiet, check_held, check_repeats, copied, held_bytes
 from benchmark.protocol.boards import ALL
 from benchmark.protocol.tasks import Tasks
@@ -70,6 +70,11 @@ class Speed:
     def extra_seconds(self) -> float:
         """What the warm-ups took beyond answering."""
         return sum(figure.extra_seconds for figure in (*self.adapt.values(), self.rank))
+
+    @property
+    def asking_seconds(self) -> float:
+        """In the calls that were timed, the reference's among them."""
+        return sum(one.seconds for figure in (*self.adapt.values(), self.rank) for one in (*figure.took, *figure.reference))
 
     @property
     def reference_spread(self) -> float:

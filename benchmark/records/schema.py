@@ -70,6 +70,8 @@ class CellRecord(Frozen):
     rows_sha256: str = ""  # of the parquet beside this file; empty where there is none
     fit_seconds: float = Field(ge=0)
     evaluate_seconds: float = Field(ge=0)
+    training_seconds: float = Field(default=0.0, ge=0)  # in every fit of the cell, without its validations
+    asking_seconds: float = Field(default=0.0, ge=0)  # in adapt and score, for validation and test
     parameters: int = Field(ge=0)
     tuning: dict[str, Any] = {}  # the search that chose the configuration: trials, seconds, scores; empty for defaults
     machine: dict[str, str | int | float]

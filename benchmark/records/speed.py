@@ -57,7 +57,8 @@ class SpeedRecord(Frozen):
     repeats: int = Field(default=0, ge=0)
     reference: str = ""
     fit_seconds: float = Field(default=0.0, ge=0)  # with what the warm-up took beyond answering
-    validate_seconds: float = Field(default=0.0, ge=0)  # of the fit, spent on validation entities
+    training_seconds: float = Field(default=0.0, ge=0)  # of the fit, without its validations
+    asking_seconds: float = Field(default=0.0, ge=0)  # in the calls that were timed
     train_tasks: int = Field(default=0, ge=0)  # drawn from the sampler; 0 for a method that does not
     adapt_ms: Latency | None = None
     adapt_and_rank_ms: Latency | None = None
@@ -79,8 +80,7 @@ class SpeedRecord(Frozen):
     @property
     def train_tasks_per_second(self) -> float | None:
         """Training tasks a second of the fit, validation apart."""
-        spent = self.fit_seconds - self.validate_seconds
-        return self.train_tasks / spent if self.train_tasks and spent > 0 else None
+        return self.train_tasks / self.training_seconds if self.train_tasks and self.training_seconds > 0 else None
 
     @property
     def key(self) -> Key:

@@ -33,6 +33,7 @@ from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
 from benchmark.running.machine import THREADS, machine
 from benchmark.running.plan import Cell
+from benchmark.running.time_spent import TimeSpent
 
 Status = Literal["ok", "failed", "unsupported"]
 
@@ -104,9 +105,11 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
 
 
 def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+    spent = TimeSpent()
     with _reductions() as notes:
-        record, rows = _fit_and_ask(cell, one, made)
-    return record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes))}), rows
+        record, rows = _fit_and_ask(cell, one, made, spent)
+    seconds = {"training_seconds": round(spent.training, 3), "asking_seconds": round(spent.asking, 3)}
+    return record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes)), **seconds}), rows
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def _reductions() -> Iterator[list[str]]:
         yield notes
 
 
-def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> tuple[CellRecord, pa.Table | None]:
     started = time.perf_counter()
     fitted = started
     try:
@@ -140,18 +143,20 @@ def _fit_and_ask(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa
         if reason is not None:
             return _record(one, made, status="unsupported", reason=reason), None
         # A copy: what a method writes into its world may reach neither the harness nor the next method.
-        learner = method.fit(made.world.clone(), one.seed, validator(made))
+        with spent.fitting():
+            learner = method.fit(made.world.clone(), one.seed, spent.validating(validator(made)))
         fitted = time.perf_counter()
         reset_process(one.device)
-        found = evaluate(learner, made.board, made.world, made.test)
+        found = evaluate(spent.asked(learner), made.board, made.world, made.test)
         evaluated = time.perf_counter()
 
         def again(part: Split) -> Evaluation:
             if part is made:
                 return found
-            frozen = method.fit(part.world.clone(), one.seed, validator(part))
+            with spent.fitting():
+                frozen = method.fit(part.world.clone(), one.seed, spent.validating(validator(part)))
             reset_process(one.device)
-            return evaluate(frozen, part.board, part.world, part.test)
+            return evaluate(spent.asked(frozen), part.board, part.world, part.test)
 
         whole = _with_frozen(made, again)
         return _record(one, made, whole, fitted - started, evaluated - fitted, parameters=learner.parameters()), _rows(whole)

@@ -49,6 +49,7 @@ class Request:
 
 def run(request: Request) -> int:
     """Runs the cells that are not done, then prints and leaves the leaderboards; returns the exit code."""
+    started = time.monotonic()
     made, workers = _plan(request), _workers(request)
     store = CellStore(request.out)
     wanted = [cell for cell in made.cells if request.fresh or not cell.is_done(store.read(cell.key))]
@@ -60,14 +61,18 @@ def run(request: Request) -> int:
         raise BenchmarkError("\n".join(refused))
     checked_folder(request.out)
     store.sweep()
+    first = time.monotonic()
     ended = _watch(local.run(todo, request.out, workers, request.device), len(todo), len(made.cells) - len(wanted) + len(todo), "cells")
     ended += _measure_speed(made, request)
+    last = time.monotonic()
     bad = [one for one in ended if one.status in ("failed", "lost")]
     try:
         _show(made, request)
     finally:
         for line in [*_reasons(bad), *refused]:
             print(line, file=sys.stderr)
+        if ended:
+            print(_time(ended, time.monotonic() - started - (last - first)), file=sys.stderr)
     return 1 if bad or refused else 0
 
 
@@ -127,6 +132,16 @@ def _reasons(bad: list[Outcome]) -> list[str]:
         f"{_label(ones[0].cell)}{f' and {len(ones) - 1} more' if len(ones) > 1 else ''}: {status}: {reason}"
         for (status, reason), ones in groups.items()
     ]
+
+
+def _time(ended: list[Outcome], beside: float) -> str:
+    """Where the time of the cells went, and what was spent `beside` them. A worker's start is in its first cell."""
+    whole = sum(one.seconds for one in ended)
+    parts = {"training": sum(one.training_seconds for one in ended), "adapting and scoring": sum(one.asking_seconds for one in ended)}
+    parts["harness"] = max(0.0, whole - sum(parts.values()))
+    shares = ", ".join(f"{name} {seconds / max(whole, 1e-9):.0%}" for name, seconds in parts.items())
+    minutes, seconds = divmod(round(whole), 60)
+    return f"time: {shares} of {minutes} min {seconds} s in cells; {beside:.0f} s before and after them"
 
 
 def _plan(request: Request) -> Plan:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +28,7 @@ from benchmark.running import environment, methods
 from benchmark.running.machine import condition, machine, noise
 from benchmark.running.plan import Cell
 from benchmark.running.run import reset_process, seed_everything, split
+from benchmark.running.time_spent import TimeSpent
 
 REFERENCES = ("bias", "random")  # the first that runs in the world: a method that takes turns with each that is measured
 SECONDS_TO_NOTE = 0.1  # of a warm-up that did more than answer
@@ -88,9 +88,10 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     method = methods.build(cell.entry)
     name, reference = _reference(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
     memory, before = Memory(one.device), condition(one.device)
-    validate, drawn = _Timed(validator(made)), TaskSampler.drawn
+    spent, drawn = TimeSpent(), TaskSampler.drawn
     world, kept = made.world.clone(), []
-    fit_seconds = clock.time(lambda: kept.append(method.fit(world, one.seed, validate))).seconds
+    with spent.fitting():
+        fit_seconds = clock.time(lambda: kept.append(method.fit(world, one.seed, spent.validating(validator(made))))).seconds
     learner, drawn = kept[0], TaskSampler.drawn - drawn
     reset_process(one.device)
     shots = speed.shots_served(made.board.shots)
@@ -102,7 +103,8 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "repeats": speed.REPEATS,
         "reference": name,
         "fit_seconds": round(fit_seconds + found.extra_seconds, 4),
-        "validate_seconds": round(validate.seconds, 4),
+        "training_seconds": round(spent.training + found.extra_seconds, 4),
+        "asking_seconds": round(found.asking_seconds, 4),
         "train_tasks": drawn,
         "adapt_ms": _latency(found.adapt[1]),
         "adapt_and_rank_ms": _latency(found.rank),
@@ -118,20 +120,6 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "noise": noise(before, after, found.reference_spread),
         "notes": tuple(_notes(found, fit_seconds)),
     }
-
-
-class _Timed:
-    """`validate`, and the seconds that went into it."""
-
-    def __init__(self, validate: Callable[[Learner], float]) -> None:
-        self._validate, self.seconds = validate, 0.0
-
-    def __call__(self, learner: Learner) -> float:
-        started = time.perf_counter()
-        try:
-            return self._validate(learner)
-        finally:
-            self.seconds += time.perf_counter() - started
 
 
 @lru_cache(maxsize=1)

@@ -171,6 +171,21 @@ def test_a_torn_or_foreign_cache_of_texts_is_made_again(tmp_path, monkeypatch):
     assert torch.equal(text_encoder.sentence_vectors(["red", "blue"]), first)
 
 
+def test_texts_in_another_order_are_not_encoded_again(tmp_path, monkeypatch):
+    """Boards and seeds draw ids anew, and with them the order of the texts."""
+    asked = []
+
+    def encode(texts):
+        asked.append(list(texts))
+        return np.stack([np.full(text_encoder.WIDTH, len(text), dtype=np.float32) for text in texts])
+
+    monkeypatch.setenv("COLDSTART_CACHE", str(tmp_path))
+    monkeypatch.setattr(text_encoder, "_encode", encode)
+    for texts in (["red", "blue", "red"], ["blue", "red"]):
+        assert text_encoder.sentence_vectors(texts)[:, 0].tolist() == [len(text) for text in texts]
+    assert asked == [["blue", "red"]]
+
+
 def test_text_on_the_side_of_the_entity_is_read_too(oracle):
     """Item cold-start: what arrives has a text, and the partners are bare users."""
     split = oracle("interaction", "ranking")

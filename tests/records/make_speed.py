@@ -21,7 +21,7 @@ def speed_record(method: str = "bias", ms: float = 1.0, machine: dict[str, Any] 
         "repeats": 200,
         "reference": "bias",
         "fit_seconds": 2.0,
-        "validate_seconds": 0.5,
+        "training_seconds": 1.5,
         "train_tasks": 3000,
         "adapt_ms": Latency(p50=ms / 10, p95=ms / 5, p99=ms / 4, reference_p50=0.05),
         "adapt_and_rank_ms": Latency(p50=ms, p95=2 * ms, p99=3 * ms, reference_p50=0.5),

@@ -31,6 +31,8 @@ class Outcome:
     status: Literal["running", "ok", "failed", "unsupported", "lost"]
     reason: str = ""
     seconds: float = 0.0
+    training_seconds: float = 0.0
+    asking_seconds: float = 0.0
 
 
 class Ended(Protocol):
@@ -41,6 +43,12 @@ class Ended(Protocol):
 
     @property
     def reason(self) -> str: ...
+
+    @property
+    def training_seconds(self) -> float: ...
+
+    @property
+    def asking_seconds(self) -> float: ...
 
 
 Act = Callable[[Cell, Path], Ended]
@@ -96,8 +104,8 @@ def _start(busy: dict[Connection, _Busy], worker: Worker, cell: Cell) -> Outcome
 def _outcome(one: _Busy) -> tuple[Outcome, bool]:
     seconds = time.monotonic() - one.since
     try:
-        status, reason = one.worker.pipe.recv()
-        return Outcome(one.cell, status, reason, seconds), True
+        status, reason, training, asking = one.worker.pipe.recv()
+        return Outcome(one.cell, status, reason, seconds, training, asking), True
     except (EOFError, OSError):
         how = how_it_ended(one.worker.process)
         cause = "perhaps out of memory; run the command again, with fewer --workers"
@@ -106,12 +114,12 @@ def _outcome(one: _Busy) -> tuple[Outcome, bool]:
         return Outcome(one.cell, "lost", f"its worker {how}, {cause}", seconds), False
 
 
-def _work(root: Path, act: Act, cell: Cell) -> tuple[str, str]:
-    """What became of a cell in a worker: its status and the reason."""
+def _work(root: Path, act: Act, cell: Cell) -> tuple[str, str, float, float]:
+    """What became of a cell in a worker: its status, the reason, and the seconds of training and of asking."""
     try:
         record = act(cell, root)
-        return record.status, record.reason
+        return record.status, record.reason, record.training_seconds, record.asking_seconds
     except BenchmarkError as error:
-        return "lost", str(error)
+        return "lost", str(error), 0.0, 0.0
     except Exception as error:  # the harness's own fault: say so, and keep the other cells
-        return "lost", f"{type(error).__name__}: {error}"
+        return "lost", f"{type(error).__name__}: {error}", 0.0, 0.0
