@@ -26,13 +26,6 @@ def timed(request: pytest.FixtureRequest) -> bool:
     return not request.config._benchmarksession.disabled
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For the references too; `tests/conftest.py` sees to torch."""
-    with threadpool_limits(1):
-        yield
-
-
 @pytest.fixture
 def beside(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
     """beside("EASE, fit", fast, slow, reference="NumPy's inverse", rounds=5) -> what both answered in the last round.
@@ -50,7 +43,8 @@ def beside(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
             seconds.append(time.perf_counter() - started)
             wanted[:] = [answer]
 
-        found = benchmark.pedantic(fast, setup=turn_of_the_slow, rounds=rounds, warmup_rounds=1)
+        with threadpool_limits(1):  # here, where all libraries are loaded; `tests/conftest.py` sees to torch
+            found = benchmark.pedantic(fast, setup=turn_of_the_slow, rounds=rounds, warmup_rounds=1)
         if benchmark.enabled:
             timing = Timing(title, benchmark.stats.stats.median, reference, statistics.median(seconds[1:]))
             benchmark.extra_info.update(

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from baselines.collaborative.ease import EASE
 from baselines.collaborative.ials import IALS
 from baselines.collaborative.item_knn import ItemKNN
-from benchmark.contract import Features, Ratings, Support, World
+from benchmark.contract import Features, Ratings, World
 from benchmark.data import store
 
 pytestmark = pytest.mark.data
@@ -71,32 +71,34 @@ def test_item_knn(beside, everybody):
     np.testing.assert_allclose(-np.sort(-found.numpy())[:, :n], -np.sort(-wanted)[:, :n], rtol=0, atol=1e-5)
 
 
-def test_ials(beside, everybody):
-    """Other starts and other steps, so scores are compared by their correlation."""
+def test_ials(beside, timed, everybody):
+    """Both start at random and end in factors of their own, so what is compared is the loss that they reach.
+
+    It is one problem, and on a corner of the data one loss; on all of ML-1M implicit's is higher after 15 rounds.
+    """
     als = pytest.importorskip("implicit.cpu.als")
-    ones = everybody.ones
-    weight = 0.1 * ones.shape[0] * ones.shape[1] / ones.nnz  # so that a pair that is not observed weighs 0.1
-    method = IALS(factors=64, rounds=15, conjugate=3, unobserved=weight, damping=5 / 11, frequency=0.0, dislike=0.0, prior=0.0)
+    ones, w, damping = everybody.ones, 0.1, 5 / 11
+    unobserved = w * int((ones.getnnz(1) > 0).sum()) * ones.shape[1] / ones.nnz
+    method = IALS(factors=64, rounds=15, conjugate=3, unobserved=unobserved, damping=damping, frequency=0.0, dislike=0.0, prior=0.0)
 
     def theirs():
-        # Of an observed pair implicit asks 11 (1 - s)^2, of the others s^2; ours, times 10, asks 10 (1 - s)^2 + s^2 and s^2, which
-        # is 11 (10 / 11 - s)^2: the same with scores of 10 / 11, where the damping is 10 / 11 of theirs.
+        # Of an observed pair implicit asks 11 (1 - s)^2, of the others s^2; ours, times 10, asks 10 (1 - s)^2 + s^2 and s^2. The first
+        # of these is 11 (10 / 11 - s)^2 and a constant: the same problem with scores of 10 / 11, where the damping is 10 / 11 of theirs.
         model = als.AlternatingLeastSquares(64, regularization=5.0, alpha=11.0, iterations=15, num_threads=1, random_state=0)
         model.fit(ones, show_progress=False)
-        return model.user_factors[:200] @ model.item_factors.T
+        return model.item_factors * (10 / 11) ** 0.5
 
     found, wanted = beside("iALS, fit, 64 factors, 15 rounds", lambda: fit(method, everybody.world), theirs, reference="implicit", rounds=3)
-    assert np.corrcoef(scores_of_some(found, everybody.world).numpy().ravel(), wanted.ravel())[0, 1] > 0.98
+    assert found.w == pytest.approx(w)
+    ours, others = (loss(v, ones, w, damping) for v in (found.v.numpy(), wanted))
+    assert ours <= 1.001 * others if timed else ours == pytest.approx(others, rel=1e-3)
 
 
-def scores_of_some(learner, world):
-    """Scores of the first 200 users with all of their rows as support."""
-    rows = world.ratings
-    count = torch.bincount(rows.entity, minlength=world.n_entities)
-    first = (count.cumsum(0) - count)[:200, None]
-    place = torch.arange(int(count[:200].max()))
-    mask = place < count[:200, None]
-    row = (first + place) * mask
-    return learner.score(
-        learner.adapt(Support(torch.arange(200), rows.partner[row] * mask, rows.rating[row] * mask, rows.time[row] * mask, mask))
-    )
+def loss(v, ones, w, damping):
+    """iALS's, at the best u for each user given the items' factors v: n_u - u . sum of her v, for each user."""
+    whole, total = w * v.T @ v + damping * np.eye(v.shape[1]), damping * float(np.square(v).sum())
+    for user in range(ones.shape[0]):
+        own = v[ones.indices[ones.indptr[user] : ones.indptr[user + 1]]].astype(np.float64)
+        right = own.sum(0)
+        total += len(own) - right @ np.linalg.solve(whole + own.T @ own, right)
+    return total
