@@ -5,6 +5,7 @@ Where timing is off, as in an ordinary run of the tests, each form runs once on 
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -30,21 +31,27 @@ def timed(request: pytest.FixtureRequest) -> bool:
 def beside(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
     """beside("EASE, fit", fast, slow, reference="NumPy's inverse", rounds=5) -> what both answered in the last round.
 
-    Fast and slow take turns in one loop, so that whatever else the machine does hits both; the first turn warms up.
+    Fast and slow take turns in one loop, so that whatever else the machine does hits both; the first turn warms up. A fast form that is much
+    the shorter runs `repeats` times a turn, so that its median rests on as many moments as the other's.
     """
 
-    def measure(title: str, fast: Callable[[], Found], slow: Callable[[], Wanted], *, reference: str, rounds: int) -> tuple[Found, Wanted]:
+    def measure(
+        title: str, fast: Callable[[], Found], slow: Callable[[], Wanted], *, reference: str, rounds: int, repeats: int = 1
+    ) -> tuple[Found, Wanted]:
         seconds: list[float] = []
         wanted: list[Wanted] = []
+        rest = itertools.cycle([True, *[False] * (repeats - 1)])  # whose turn it is after the warm-up
 
         def turn_of_the_slow() -> None:
+            if seconds and not next(rest):
+                return
             started = time.perf_counter()
             answer = slow()
             seconds.append(time.perf_counter() - started)
             wanted[:] = [answer]
 
         with threadpool_limits(1):  # here, where all libraries are loaded; `tests/conftest.py` sees to torch
-            found = benchmark.pedantic(fast, setup=turn_of_the_slow, rounds=rounds, warmup_rounds=1)
+            found = benchmark.pedantic(fast, setup=turn_of_the_slow, rounds=rounds * repeats, warmup_rounds=1)
         if benchmark.enabled:
             timing = Timing(title, benchmark.stats.stats.median, reference, statistics.median(seconds[1:]))
             benchmark.extra_info.update(
