@@ -89,11 +89,14 @@ def in_order(
     columns: tuple[NDArray[Any], ...] = found
     free = np.cumsum(size) - size  # where the next row of each deal goes
     for run in _runs(n):
+        here: tuple[NDArray[Any], ...] = (coded[run], code_item(raw_item[run], run.start), rows[2][run], rows[3][run])
+        if deals == 1:
+            for column, given in zip(columns, here, strict=True):
+                column[run] = given
+            continue
         deal = deal_of[coded[run]]
         order, count = np.argsort(deal, kind="stable"), np.bincount(deal, minlength=deals)  # of 16 bits: NumPy's radix sort
         place = np.repeat(free - (np.cumsum(count) - count), count) + np.arange(len(deal))
-        item = code_item(raw_item[run], run.start)
-        here: tuple[NDArray[Any], ...] = (coded[run], item, rows[2][run], rows[3][run])
         for column, given in zip(columns, here, strict=True):
             column[place] = given[order]
         free += count

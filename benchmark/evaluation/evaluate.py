@@ -141,7 +141,7 @@ class _Ranking:
         self.finite.add(given)
         relevant = relevant_partners(self._world, tasks)
         places = metrics.top_places(scores, relevant)
-        part = metrics.ranking(places, relevant.sum(1))
+        part = metrics.ranking(places, metrics.n_relevant(relevant))
         part["popularity@10"] = metrics.mean_popularity(places, scores, self._popularity)
         self._coverage.add(places, scores)  # last: a batch that ran out of memory before counts nothing
         self._parts.append(part)

@@ -19,6 +19,7 @@ from benchmark.contract import waits
 
 TOP = 10
 TOP_RATED = 5
+BLOCK = 16  # cells of a mask that are counted in one byte, 255 at most
 
 
 def discounts(n: int, device: torch.device | str = "cpu") -> Tensor:
@@ -70,8 +71,9 @@ def _resolve(places: Places, row: Tensor, value: Tensor, scores: Tensor, relevan
         beyond = (v[:, n] == v[:, n - 1]) & (v[:, n] > -torch.inf)
         long = rows_where(beyond)
         group = scores[row[long]] == v[long, n - 1 : n]  # [b, C]
-        size = group.sum(1, dtype=torch.float64)[:, None]
-        liked = (group * relevant[row[long]]).sum(1, dtype=torch.float64)[:, None]
+        size = n_relevant(group)[:, None].double()
+        own = relevant[row[long]]
+        liked = (n_relevant(group & own) if own.dtype == torch.bool else (group * own).sum(1))[:, None].double()
         last = same[long, n - 1].bool() & beyond[long, None]
         r[long], m[long] = torch.where(last, liked, r[long]), torch.where(last, size, m[long])
         boundary = boundary.index_put((row[long],), beyond[long])
@@ -79,6 +81,18 @@ def _resolve(places: Places, row: Tensor, value: Tensor, scores: Tensor, relevan
     parts = zip((places.relevant, places.size, places.before), (r, m, before), strict=True)
     relevant_, size_, before_ = (plain.index_put((row,), found * real) for plain, found in parts)
     return Places(places.index, relevant_, size_, before_, boundary)
+
+
+def n_relevant(relevant: Tensor) -> Tensor:
+    """How many of each row of a mask [T, C] are True: [T] int64.
+
+    Bytes are added up BLOCK at a time first: a plain sum makes 8 bytes of each cell before it adds, and takes ten times as long.
+    """
+    rows, columns = relevant.shape
+    cells, width = relevant.view(torch.uint8), columns // BLOCK
+    blocks = cells[:, : BLOCK * width].view(rows, BLOCK, width).sum(1, dtype=torch.uint8)
+    found: Tensor = blocks.sum(1) + cells[:, BLOCK * width :].sum(1)
+    return found
 
 
 def chance_places(candidates: Tensor, n_relevant: Tensor, n: int = TOP) -> Places:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.benchmarks.maml_throughput import METHODS, batch, forms
+from tests.reference.maml import METHODS, batch, forms
 
 
 def _episode(world):

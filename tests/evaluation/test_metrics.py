@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ir_measures
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,6 +37,7 @@ def test_ties_take_their_expectation_over_all_orders(case):
     got = _measure(torch.tensor([scores]), torch.tensor([relevant]))
     for name, wanted in loops.ranking(scores, relevant).items():
         assert got[name].item() == pytest.approx(wanted, abs=1e-12), name
+        assert loops.in_expectation(np.array(scores), np.array(relevant))[name] == pytest.approx(wanted, abs=1e-12), name
 
 
 @settings(max_examples=30, deadline=None)
@@ -137,6 +139,14 @@ def test_rated_ndcg_against_all_orders(rows, padding):
     got, chance = metrics.rated_ndcg(torch.tensor([predicted + pad]), torch.tensor([rating + pad]), mask)
     assert got.item() == pytest.approx(loops.rated_ndcg(predicted, rating), abs=1e-9)
     assert chance.item() == pytest.approx(loops.rated_ndcg([0.0] * len(rows), rating), abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 300, 3706])
+def test_relevant_partners_are_counted(width):
+    mask = torch.rand(7, width, generator=torch.Generator().manual_seed(0)) < 0.5
+    mask[0], mask[1] = True, False
+    assert metrics.n_relevant(mask).tolist() == mask.sum(1).tolist()
+    assert metrics.n_relevant(mask).dtype == torch.int64
 
 
 def test_errors_are_means_within_a_task():

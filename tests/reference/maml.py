@@ -6,11 +6,21 @@ all of them, squared errors of the residual inside and outside.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+
+from baselines.gradient.maml import MAML
+from baselines.gradient.melu import MeLU
+from baselines.nn.gradient_model import GradientMethod, GradientModel
+from benchmark.contract import Support
+from benchmark.protocol.tasks import Episode
+
+METHODS: dict[str, GradientMethod] = {"melu": MeLU(scale=0.3), "maml": MAML(hidden=(64, 64), inner_steps=1)}
 
 
 class Network(nn.Module):
@@ -58,18 +68,26 @@ class Batch:
 def loop_loss(model: Content, batch: Batch, rate: float) -> Tensor:
     """Task by task with functional_call and create_graph, as public libraries do."""
     total = torch.zeros((), dtype=batch.y.dtype)
-    theta = dict(model.network.named_parameters())
     for t in range(len(batch.y)):
-        shown, asked = batch.partner[t, batch.mask[t]], batch.query[t]
         own = model.entity(batch.entity[t : t + 1])
-        x, x_asked = (torch.cat([model.partner(rows), own.expand(len(rows), -1)], 1) for rows in (shown, asked))
-        f = functional_call(model.network, theta, x) + model.b[shown]
-        inner = (f - batch.y[t, batch.mask[t]]).square().sum() / 2
-        steps = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
-        phi = {name: w - rate * g for (name, w), g in zip(theta.items(), steps, strict=True)}
-        predicted = functional_call(model.network, phi, x_asked) + model.b[asked]
-        total = total + (predicted - batch.query_y[t]).square().mean()
+        phi = adapted(model, batch, t, own, rate, create_graph=True)
+        total = total + (predicted(model, phi, own, batch.query[t]) - batch.query_y[t]).square().mean()
     return total / len(batch.y)
+
+
+def adapted(model: Content, batch: Batch, t: int, own: Tensor, rate: float, create_graph: bool = False) -> dict[str, Tensor]:
+    """The network's weights after one step on the support of task t, by autograd; `own` [1, d_e] are its entity's fields."""
+    theta = dict(model.network.named_parameters())
+    f = predicted(model, theta, own, batch.partner[t, batch.mask[t]])
+    inner = (f - batch.y[t, batch.mask[t]]).square().sum() / 2
+    steps = torch.autograd.grad(inner, list(theta.values()), create_graph=create_graph)
+    return {name: w - rate * g for (name, w), g in zip(theta.items(), steps, strict=True)}
+
+
+def predicted(model: Content, phi: dict[str, Tensor], own: Tensor, partner: Tensor) -> Tensor:
+    """The residual of one entity with the partners [N]: [N]."""
+    x = torch.cat([model.partner(partner), own.expand(len(partner), -1)], 1)
+    return functional_call(model.network, phi, x) + model.b[partner]
 
 
 def vmap_loss(model: Content, batch: Batch, rate: float) -> Tensor:
@@ -91,3 +109,42 @@ def vmap_loss(model: Content, batch: Batch, rate: float) -> Tensor:
     )
     y, query_y = batch.y - model.b[batch.partner], batch.query_y - model.b[batch.query]
     return vmap(outer)(x, y, batch.mask, query, query_y).mean()
+
+
+class Nothing(nn.Module):
+    """What is known of entities where nothing is."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.zeros(len(rows), 0)
+
+
+def content(model: GradientModel) -> Content:
+    """A copy of the suite's model in the words of this file."""
+    own = copy.deepcopy(model)
+    return Content(Network(tuple(own.theta)), own.encoder, getattr(own, "entity", Nothing()), own.b)
+
+
+def shown(model: GradientModel, support: Support, query: Tensor, query_rating: Tensor) -> Batch:
+    """Tasks as the references read them: residuals of the bias model."""
+    bias = model.bias
+    own = bias.entity(support)
+    y = bias.residual(support) - own
+    widest = int(support.mask.sum(1).max())
+    rows = (support.partner[:, :widest], y[:, :widest], support.mask[:, :widest])
+    return Batch(support.entity, *rows, query, query_rating - bias.predict(own, query))
+
+
+def batch(model: GradientModel, episode: Episode) -> Batch:
+    return shown(model, episode.support, episode.query_partner, episode.query_rating)
+
+
+def forms(method: GradientMethod, model: GradientModel) -> dict[str, tuple[Callable[[Episode], Tensor], list[nn.Parameter]]]:
+    """Each form's loss and what it trains; every one has a copy of the same start."""
+    rate = method.rating_inner_rate
+    found = {}
+    for name, loss in (("loop", loop_loss), ("vmap", vmap_loss)):
+        own = content(model)
+        found[name] = (lambda episode, own=own, loss=loss: loss(own, batch(model, episode), rate), own.parameters())
+    rule = method.rule(model)
+    found["suite"] = (lambda episode: method.loss(model, rule, episode), list(model.parameters()))
+    return found

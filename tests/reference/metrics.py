@@ -1,9 +1,12 @@
-"""Ranking and rating metrics as loops over every order of the ties."""
+"""Ranking and rating metrics as loops: over every order of the ties, and, for longer rankings, over the places."""
 
 from __future__ import annotations
 
 import itertools
 import math
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def _orders(scores: list[float]) -> list[list[int]]:
@@ -25,6 +28,23 @@ def ranking(scores: list[float], relevant: list[bool], n: int = 10) -> dict[str,
         total["recall@10"] += len(hits) / min(n, n_relevant)
         total["mrr@10"] += 1 / (hits[0] + 1) if hits else 0.0
     return {name: value / len(rankings) for name, value in total.items()}
+
+
+def in_expectation(scores: NDArray[np.floating], relevant: NDArray[np.bool_], n: int = 10) -> dict[str, float]:
+    """One user's means over all orders without listing them: place by place, each with the group of ties that it lies in."""
+    best = -np.sort(-scores)[:n]
+    n_relevant, nothing_yet = int(relevant.sum()), 1.0
+    total = {"ndcg@10": 0.0, "recall@10": 0.0, "mrr@10": 0.0}
+    for place, score in enumerate(best):
+        group = scores == score
+        size, liked, before = int(group.sum()), int((group & relevant).sum()), place - int(np.argmax(best == score))
+        total["ndcg@10"] += liked / size / math.log2(place + 2)
+        total["recall@10"] += liked / size / min(n, n_relevant)
+        first = min(1.0, liked / (size - before))
+        total["mrr@10"] += nothing_yet * first / (place + 1)
+        nothing_yet *= 1 - first
+    total["ndcg@10"] /= sum(1 / math.log2(place + 2) for place in range(min(n, n_relevant)))
+    return total
 
 
 def in_top(scores: list[float], n: int = 10) -> list[float]:
