@@ -43,12 +43,12 @@ class Honest(Learner):
 class TrainsWhenFirstAsked(Honest):
     """Its fit is free; its first answers are not."""
 
-    left = 10
+    left, seconds = 10, 0.05
 
     def adapt(self, support):
         if self.left:
             self.left -= 1
-            work(0.05)
+            work(self.seconds)
         return super().adapt(support)
 
 
