@@ -31,7 +31,7 @@ def in_length_order(mask: Tensor, numbers_a_row: int) -> Iterator[tuple[Tensor |
     host, for which a GPU would have to wait: it takes the tasks as they come.
     """
     tasks, columns = mask.shape
-    length = lengths(mask) if mask.device.type == "cpu" else None
+    length = None if waits(mask) else lengths(mask)
     if length is None or tasks < 2 or bool((length == length[0]).all()):
         shown = columns if length is None or not tasks else max(1, int(length[0]))
         yield from ((run, shown) for run in chunks(tasks, shown * numbers_a_row, mask.device))

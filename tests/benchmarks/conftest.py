@@ -31,8 +31,8 @@ def timed(request: pytest.FixtureRequest) -> bool:
 def beside(benchmark: Any) -> Callable[..., tuple[Any, Any]]:
     """beside("EASE, fit", fast, slow, reference="NumPy's inverse", rounds=5) -> what both answered in the last round.
 
-    Fast and slow take turns in one loop, so that whatever else the machine does hits both; the first turn warms up. A form that is much
-    the shorter runs `repeats` times a turn, so that its median rests on as many moments as the other's.
+    Fast and slow take turns in one loop, so that whatever else the machine does hits both; the first turn warms up. A fast
+    form that is much the shorter runs `repeats` times a turn, so that its median rests on as many moments as the other's.
     """
 
     def measure(

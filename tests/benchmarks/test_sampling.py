@@ -29,6 +29,7 @@ def test_sampling(beside, timed, request, dataset):
         lambda: sampling.sample(rows, able, world.shots, n_tasks, N_QUERY, luck),
         reference="dict of lists, loop over tasks",
         rounds=30,
+        repeats=5,
     )
     for episode in (fast, slow):
         could_be_drawn(episode, rows, world.shots)
