@@ -1,4 +1,4 @@
-"""What NVML says of the GPU that torch uses: clocks, throttling, energy, and who else is on it.
+"""What NVML says of the GPU that torch uses: clocks, load, throttling, energy.
 
 NVML comes with the driver; its Python side is the optional package `nvidia-ml-py`. Where either is
 missing every answer is None, and the tables show a dash.
@@ -6,7 +6,6 @@ missing every answer is None, and the tables show a dash.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
@@ -50,7 +49,9 @@ def driver() -> str | None:
 
 def condition() -> dict[str, float | str]:
     """Clocks in MHz, degrees Celsius, watts, and why the GPU is slowed down, as far as it tells."""
+    load = _ask("nvmlDeviceGetUtilizationRates")
     asked = {
+        "gpu_busy_percent": None if load is None else load.gpu,
         "gpu_mhz": _ask("nvmlDeviceGetClockInfo", 1),  # NVML_CLOCK_SM
         "gpu_memory_mhz": _ask("nvmlDeviceGetClockInfo", 2),  # NVML_CLOCK_MEM
         "gpu_celsius": _ask("nvmlDeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
@@ -58,12 +59,3 @@ def condition() -> dict[str, float | str]:
         "gpu_throttle_reasons": _ask("nvmlDeviceGetCurrentClocksThrottleReasons"),
     }
     return {name: value for name, value in asked.items() if value is not None}
-
-
-def others_bytes() -> int:
-    """Memory of the GPU that is neither free nor this process's: someone else's work, or the driver's own share."""
-    processes = _ask("nvmlDeviceGetComputeRunningProcesses")
-    if processes is not None:
-        return sum(one.usedGpuMemory or 0 for one in processes if one.pid != os.getpid())
-    free, total = torch.cuda.mem_get_info()
-    return max(0, total - free - torch.cuda.memory_reserved())

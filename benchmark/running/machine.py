@@ -19,7 +19,9 @@ THREADS = 1  # more threads sum in another order: one for every cell keeps numbe
 OTHERS_CORES = 0.2  # busy with other work than ours, on average
 SPREAD = 0.25  # of the reference: the middle half of its repeats over their median
 SLOWER = 0.9  # of the clock before
-OTHERS_BYTES = 512 << 20  # of the GPU's memory: more than a driver and an idle desktop hold
+OTHERS_BYTES = 2 << 30  # of the GPU's memory: more than an idle desktop and the contexts of our own processes hold
+OTHERS_PERCENT = 5  # of the GPU's time, while we leave it idle
+IDLE_SECONDS = 1.0  # NVML averages the load over up to a second
 
 
 @cache
@@ -59,9 +61,21 @@ def condition(device: str) -> dict[str, Fact]:
     }
     found |= _processors()
     if device == "cuda":
+        torch.cuda.synchronize()
+        time.sleep(IDLE_SECONDS)
         found |= nvml.condition()
-        found["gpu_others_bytes"] = nvml.others_bytes()
+        free, total = torch.cuda.mem_get_info()
+        found["gpu_others_bytes"] = max(0, total - free - torch.cuda.memory_reserved())
     return found
+
+
+def shared_gpu(before: Mapping[str, Fact]) -> str:
+    """Who else seems to use the GPU, as a phrase; empty where nobody does, or no GPU was asked for."""
+    held, busy = float(before.get("gpu_others_bytes", 0)), float(before.get("gpu_busy_percent", 0))
+    said = [f"held {held / 2**30:.1f} GiB of it"] * (held > OTHERS_BYTES) + [f"kept it busy for {busy:.0f}% of the time"] * (
+        busy > OTHERS_PERCENT
+    )
+    return f"another process used the GPU: it {' and '.join(said)}" if said else ""
 
 
 def _processors() -> dict[str, Fact]:
@@ -103,6 +117,4 @@ def noise(before: Mapping[str, Fact], after: Mapping[str, Fact], spread: float) 
         found.append("the processor was throttled for heat")
     if int(after.get("gpu_throttle_reasons", 0)) & ~1:  # bit 0: idle
         found.append(f"the GPU was throttled (reasons {int(after['gpu_throttle_reasons']):#x})")
-    if float(before.get("gpu_others_bytes", 0)) > OTHERS_BYTES:
-        found.append(f"another process held {float(before['gpu_others_bytes']) / 2**30:.1f} GiB of the GPU")
-    return tuple(found)
+    return (*found, shared) if (shared := shared_gpu(before)) else tuple(found)

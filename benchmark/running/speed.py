@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from benchmark.records.schema import CellRecord
 from benchmark.records.speed import Latency, SpeedRecord, SpeedStore, Throughput, machine_id
 from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
-from benchmark.running.machine import condition, machine, noise
+from benchmark.running.machine import condition, machine, noise, shared_gpu
 from benchmark.running.plan import Cell
 from benchmark.running.run import reset_process, seed_everything, split
 from benchmark.running.time_spent import TimeSpent
@@ -88,6 +89,8 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     method = methods.build(cell.entry)
     name, reference = _reference(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
     memory, before = Memory(one.device), condition(one.device)
+    if shared := shared_gpu(before):
+        logging.getLogger(__name__).warning("%s is measured although %s; its figures are marked", "/".join(map(str, cell.key)), shared)
     spent, drawn = TimeSpent(), TaskSampler.drawn
     world, kept = made.world.clone(), []
     with spent.fitting():
@@ -96,7 +99,7 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     reset_process(one.device)
     shots = speed.shots_served(made.board.shots)
     found = speed.measure(learner, reference, made.world, made.test, shots, clock)
-    after = condition(one.device)
+    after, peaks = condition(one.device), (memory.host_bytes(), memory.device_bytes())
     return {
         "shots": shots,
         "n_partners": made.world.n_partners,
@@ -111,8 +114,8 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "throughput": {batch: _throughput(figure) for batch, figure in found.adapt.items()},
         "state_bytes": found.state_bytes,
         "parameters": learner.parameters(),
-        "host_bytes": memory.host_bytes(),
-        "device_bytes": memory.device_bytes(),
+        "host_bytes": peaks[0],
+        "device_bytes": peaks[1],
         "joules": found.joules,
         "agreement": _agreement(learner, made, shots, cell, cells),
         "before": before,

@@ -105,8 +105,9 @@ LATER = {**QUIET, "wall_seconds": 10.0, "own_seconds": 10.0, "busy_seconds": 10.
         ({}, {"cpu_throttled": 5}, 0.1, ["throttled for heat"]),
         ({}, {"gpu_throttle_reasons": 0x21}, 0.1, ["the GPU was throttled (reasons 0x21)"]),
         ({}, {"gpu_throttle_reasons": 1}, 0.1, []),
-        ({"gpu_others_bytes": 3 << 30}, {}, 0.1, ["another process held 3.0 GiB of the GPU"]),
-        ({"gpu_others_bytes": 100 << 20}, {}, 0.1, []),
+        ({"gpu_others_bytes": 3 << 30}, {}, 0.1, ["another process used the GPU: it held 3.0 GiB of it"]),
+        ({"gpu_others_bytes": 100 << 20, "gpu_busy_percent": 0}, {}, 0.1, []),
+        ({"gpu_busy_percent": 40}, {}, 0.1, ["another process used the GPU: it kept it busy for 40% of the time"]),
     ],
 )
 def test_noise(before, after, spread, said):
