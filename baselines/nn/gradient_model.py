@@ -118,7 +118,7 @@ class GradientLearner(Learner):
 
     def adapt(self, support: Support) -> State:
         """phi, where it differs from theta, and b_e."""
-        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * max(self.one.z.shape[1], *self.model.method.hidden, 1))
+        return adapted_in_runs(self._adapt, support, max(self.one.z.shape[1], *self.model.method.hidden, 1))
 
     def _adapt(self, support: Support) -> State:
         with torch.no_grad():
