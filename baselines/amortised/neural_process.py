@@ -165,7 +165,7 @@ class _Learner(Learner):
     n_parameters: int
 
     def adapt(self, support: Support) -> State:
-        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * 4 * self.model.method.hidden)
+        return adapted_in_runs(self._adapt, support, 4 * self.model.method.hidden)
 
     def _adapt(self, support: Support) -> State:
         with torch.no_grad():

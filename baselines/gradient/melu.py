@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.nn.chunks import by_length
-from baselines.nn.features import FieldEncoder
+from baselines.nn.features import FieldEncoder, alike
 from baselines.nn.gradient_model import Adapt, GradientMethod, GradientModel, Snapshot
 from baselines.nn.inner_loop import Adapted, descend
 from baselines.nn.meta_training import n_counted
@@ -85,7 +85,7 @@ class _ContentModel(GradientModel):
         partner = FieldEncoder(world.partner_features, method.width, method.scale, generator)
         entity = FieldEncoder(world.entity_features, method.width, method.scale, generator)
         super().__init__(world, method, seed, partner, partner.width + entity.width)
-        self.entity = entity
+        self.entity, self.kinds = entity, alike(world.partner_features)
 
     def entities(self, entity: Tensor | None = None) -> Tensor:
         """The fields of every entity, or of those named: [N, width]."""

@@ -49,10 +49,25 @@ def lengths(mask: Tensor) -> Tensor:
     return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1)
 
 
-def adapted_in_runs(adapt: Callable[[Support], State], support: Support, numbers_a_task: int) -> State:
-    """`adapt` of all tasks, of so many at once that their activations fit."""
-    parts = [adapt(support[run]) for run in chunks(len(support), numbers_a_task, support.rating.device)]
-    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+def adapted_in_runs(adapt: Callable[[Support], State], support: Support, numbers_a_row: int) -> State:
+    """`adapt` of all tasks, in runs of like support length and of so many at once that their activations fit."""
+    runs, parts = [], []
+    for run, longest in in_length_order(support.mask, numbers_a_row):
+        runs.append(run)
+        parts.append(adapt(first_rows(support[run], longest)))
+    if len(parts) == 1 and isinstance(runs[0], slice):
+        return parts[0]
+    state = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(runs[0], slice):
+        return state
+    back = torch.cat([run for run in runs if isinstance(run, Tensor)]).argsort()
+    return {name: value[back] for name, value in state.items()}
+
+
+def first_rows(support: Support, longest: int) -> Support:
+    """With the first `longest` columns alone."""
+    columns = (support.partner, support.rating, support.time, support.mask)
+    return Support(support.entity, *(column[:, :longest] for column in columns))
 
 
 TASKS_A_RUN, MOST_RUNS = 32, 8  # too short runs cost launches
@@ -77,9 +92,7 @@ def by_length(episode: Episode) -> tuple[Episode, list[Episode]]:
 
 def trimmed(episode: Episode, longest: int) -> Episode:
     """With the first `longest` columns of the support alone."""
-    support, shown = episode.support, slice(0, longest)
-    columns = (support.partner, support.rating, support.time, support.mask)
-    return replace(episode, support=Support(support.entity, *(column[:, shown] for column in columns)))
+    return replace(episode, support=first_rows(episode.support, longest))
 
 
 def once(partner: Tensor, n_partners: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,15 @@ def design_matrix(features: Features) -> Tensor:
     return torch.cat([*blocks, features.multi_hot, features.dense], 1)
 
 
+def alike(features: Features) -> tuple[Tensor, Tensor]:
+    """Who stands for all of one content: the first id of each kind [m], and the kind of each id [n]."""
+    columns = [features.categorical.double(), features.multi_hot.double(), features.dense.double()]
+    x = torch.cat([*columns, columns[0].new_zeros(len(features), 1)], 1)  # a column that says nothing, where there is no other
+    kinds, kind = torch.unique(x, dim=0, return_inverse=True)
+    ids = torch.arange(len(x), device=x.device)
+    return ids.new_zeros(len(kinds)).scatter_reduce_(0, kind, ids, "amin", include_self=False), kind
+
+
 DENSE = 4  # a matrix with more than one number in so many is multiplied as it is
 
 

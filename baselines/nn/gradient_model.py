@@ -57,6 +57,8 @@ class Snapshot:
 class GradientModel(nn.Module):
     """The learned numbers and the two losses."""
 
+    kinds: tuple[Tensor, Tensor] | None = None  # where content decides all but b_p: `alike` of the partners
+
     def __init__(self, world: World, method: GradientMethod, seed: int, encoder: nn.Module | None = None, width: int = 0) -> None:
         """`encoder` makes the partners' table and `width` is what the network reads, where they are not the usual ones."""
         super().__init__()
@@ -120,7 +122,7 @@ class GradientLearner(Learner):
 
     def adapt(self, support: Support) -> State:
         """phi, where it differs from theta, and b_e."""
-        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * max(self.one.z.shape[1], *self.model.method.hidden, 1))
+        return adapted_in_runs(self._adapt, support, max(self.one.z.shape[1], *self.model.method.hidden, 1))
 
     def _adapt(self, support: Support) -> State:
         with torch.no_grad():
@@ -136,7 +138,10 @@ class GradientLearner(Learner):
             z = body(self.one.theta[:first], self.one.z)[-1]  # the layers that all tasks share
             deep = first < len(self.one.theta) - 2
             if partner is None or not deep:  # a linear head scores the catalogue in one product
-                scores = self._by_chunks(state, first, lambda _: z, tasks, len(z)) + self.one.b
+                kinds, kind = self.model.kinds or (None, None)
+                z = z if kinds is None else z[kinds]
+                f = self._by_chunks(state, first, lambda _: z, tasks, len(z))
+                scores = (f if kind is None else f[:, kind]) + self.one.b
                 scores = scores if partner is None else scores.gather(1, partner)
             else:
                 scores = self._by_chunks(state, first, lambda part: z[partner[part]], tasks, partner.shape[1]) + self.one.b[partner]

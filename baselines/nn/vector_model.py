@@ -57,7 +57,7 @@ class VectorLearner(Learner):
     n_own: int  # the method's own numbers
 
     def adapt(self, support: Support) -> State:
-        return adapted_in_runs(self._adapt, support, support.mask.shape[1] * 4 * self.z.shape[1])
+        return adapted_in_runs(self._adapt, support, 4 * self.z.shape[1])
 
     def _adapt(self, support: Support) -> State:
         with torch.no_grad():

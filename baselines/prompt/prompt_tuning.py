@@ -181,7 +181,7 @@ class _Learner(Learner):
     tuned: _Tuning
 
     def adapt(self, support: Support) -> State:
-        return adapted_in_runs(self._adapt, support, 16 * self.tuned.start.numel())
+        return adapted_in_runs(self._adapt, support, 4 * self.tuned.start.numel())
 
     def _adapt(self, support: Support) -> State:
         with torch.enable_grad():
