@@ -171,6 +171,19 @@ def test_a_torn_or_foreign_cache_of_texts_is_made_again(tmp_path, monkeypatch):
     assert torch.equal(text_encoder.sentence_vectors(["red", "blue"]), first)
 
 
+def test_runs_of_like_length_hold_every_task_and_row_once(monkeypatch):
+    """Also rows after a gap, as where a source domain's are padded before the target's."""
+    mask = torch.tensor([[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]).bool()
+    assert chunks.lengths(mask).tolist() == [4, 2, 0, 1]
+    for room in (1, 8, 1000):
+        monkeypatch.setattr(chunks, "ON_CPU", room)
+        runs = list(chunks.in_length_order(mask, 1))
+        assert sorted(task for run, _ in runs for task in run.tolist()) == [0, 1, 2, 3]
+        assert sum(int(mask[run, :longest].sum()) for run, longest in runs) == int(mask.sum())
+        assert all(len(run) == 1 or len(run) * longest <= room for run, longest in runs)
+    assert [longest for _, longest in chunks.in_length_order(mask[:0], 1)] == [4], "one run, be it empty"
+
+
 def test_texts_in_another_order_are_not_encoded_again(tmp_path, monkeypatch):
     """Boards and seeds draw ids anew, and with them the order of the texts."""
     asked = []
