@@ -43,7 +43,7 @@ class BPR(Method):
     against: int = 64  # partners j of a step
     learning_rate: float = searched(0.02, 0.005, 0.1, log=True)
     damping: float = searched(0.5, 0.05, 10.0, log=True)
-    fold_steps: int = 12
+    fold_steps: int = 8  # 12 move no area by more than .001
     popularity: float = searched(0.9, 0.3, 2.0)  # 1 is the least L of the liked rows alone
     reading: str = searched("taste", choices=READINGS)  # what a row counts for
     dislike: float = searched(1.1, 0.0, 2.0)  # of `taste`: what the lowest rating takes away; above 1 it speaks against its like

@@ -26,7 +26,10 @@ class Took:
 
 
 class Clock:
-    """The host's clock, on a device that works while the host waits."""
+    """The host's clock, on a device that works while the host waits; adds up what it has timed."""
+
+    def __init__(self) -> None:
+        self.spent_seconds = 0.0
 
     def wait(self) -> None:
         """Returns when the device has nothing left to do."""
@@ -37,7 +40,11 @@ class Clock:
         started = time.perf_counter()
         act(*given)
         self.wait()
-        return Took(time.perf_counter() - started)
+        return self._noted(Took(time.perf_counter() - started))
+
+    def _noted(self, took: Took) -> Took:
+        self.spent_seconds += took.seconds
+        return took
 
     def joules(self) -> float | None:
         """The device's energy meter, where it has one."""
@@ -59,7 +66,7 @@ class CudaClock(Clock):
         act(*given)
         end.record()
         self.wait()
-        return Took(time.perf_counter() - started, begin.elapsed_time(end) / 1e3)
+        return self._noted(Took(time.perf_counter() - started, begin.elapsed_time(end) / 1e3))
 
     def joules(self) -> float | None:
         return nvml.joules()

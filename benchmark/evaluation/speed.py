@@ -74,11 +74,6 @@ class Speed:
         return first + sum(figure.extra_seconds for figure in (*self.adapt.values(), self.rank))
 
     @property
-    def asking_seconds(self) -> float:
-        """In the calls that were timed, the reference's among them."""
-        return sum(one.seconds for figure in (*self.adapt.values(), self.rank) for one in (*figure.took, *figure.reference))
-
-    @property
     def reference_spread(self) -> float:
         return max(figure.reference_spread for figure in (self.adapt[1], self.rank))
 
@@ -152,7 +147,6 @@ def measure(learner: Learner, reference: Learner, world: World, tasks: Tasks, sh
     """
     visitors, quiet = Visitors(tasks, world, shots), Quiet()
     first = clock.time(_answers, learner, visitors, world).seconds
-    gc.collect()
     gc.disable()  # a collection would fall on whichever repeat it pleases
     try:
         by_batch = {1: _beside(clock, _adapting(learner), _adapting(reference), visitors, 1, repeats)}
@@ -190,7 +184,7 @@ def _beside(clock: Clock, ours: Act, theirs: Act, visitors: Visitors, batch: int
         try:
             warm = [clock.time(ours, one).seconds for one in _each(visitors.made_up, WARM_UP, at_once)]
             for one in _each(visitors.made_up, WARM_UP, at_once):
-                theirs(one)
+                clock.time(theirs, one)
             break
         except torch.OutOfMemoryError:
             if at_once == 1:

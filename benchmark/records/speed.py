@@ -58,7 +58,7 @@ class SpeedRecord(Frozen):
     reference: str = ""
     fit_seconds: float = Field(default=0.0, ge=0)  # with what the warm-up took beyond answering
     training_seconds: float = Field(default=0.0, ge=0)  # of the fit, without its validations
-    asking_seconds: float = Field(default=0.0, ge=0)  # in the calls that were timed
+    asking_seconds: float = Field(default=0.0, ge=0)  # in adapt and score, of the reference too
     train_tasks: int = Field(default=0, ge=0)  # drawn from the sampler; 0 for a method that does not
     adapt_ms: Latency | None = None
     adapt_and_rank_ms: Latency | None = None

@@ -98,8 +98,11 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     learner, drawn = kept[0], TaskSampler.drawn - drawn
     reset_process(one.device)
     shots = speed.shots_served(made.board.shots)
+    served = clock.spent_seconds
     found = speed.measure(learner, reference, made.world, made.test, shots, clock)
+    served = clock.spent_seconds - served
     after, peaks = condition(one.device), (memory.host_bytes(), memory.device_bytes())
+    again = _agreement(spent.asked(learner), made, shots, cell, cells)
     return {
         "shots": shots,
         "n_partners": made.world.n_partners,
@@ -107,7 +110,7 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "reference": name,
         "fit_seconds": round(fit_seconds + found.extra_seconds, 4),
         "training_seconds": round(spent.training + found.extra_seconds, 4),
-        "asking_seconds": round(found.asking_seconds, 4),
+        "asking_seconds": round(served + spent.asking, 4),
         "train_tasks": drawn,
         "adapt_ms": _latency(found.adapt[1]),
         "adapt_and_rank_ms": _latency(found.rank),
@@ -117,7 +120,7 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "host_bytes": peaks[0],
         "device_bytes": peaks[1],
         "joules": found.joules,
-        "agreement": _agreement(learner, made, shots, cell, cells),
+        "agreement": again,
         "before": before,
         "after": after,
         "noise": noise(before, after, found.reference_spread),

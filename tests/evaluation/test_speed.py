@@ -79,6 +79,7 @@ class Pretend(Clock):
     """A device that works only while the host waits for it, as a GPU's queue does in the worst case."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.queue: list[float] = []
 
     def wait(self) -> None:
