@@ -29,7 +29,11 @@ class Clock:
     """The host's clock, on a device that works while the host waits; adds up what it has timed."""
 
     def __init__(self) -> None:
-        self.spent_seconds = 0.0
+        self.spent_seconds = self._busy_seconds = 0.0
+
+    def cores(self) -> float:
+        """How many cores were busy for this process, on average over all that was timed."""
+        return self._busy_seconds / max(self.spent_seconds, 1e-9)
 
     def wait(self) -> None:
         """Returns when the device has nothing left to do."""
@@ -37,12 +41,13 @@ class Clock:
     def time(self, act: Callable[..., object], *given: Any) -> Took:
         """Runs `act(*given)` on an idle device, and stops the clock when the device is idle again."""
         self.wait()
-        started = time.perf_counter()
+        busy, started = time.process_time(), time.perf_counter()
         act(*given)
         self.wait()
-        return self._noted(Took(time.perf_counter() - started))
+        return self._noted(busy, Took(time.perf_counter() - started))
 
-    def _noted(self, took: Took) -> Took:
+    def _noted(self, busy: float, took: Took) -> Took:
+        self._busy_seconds += time.process_time() - busy
         self.spent_seconds += took.seconds
         return took
 
@@ -61,12 +66,12 @@ class CudaClock(Clock):
         event = partial(torch.cuda.Event, enable_timing=True)
         begin, end = event(), event()
         self.wait()
-        started = time.perf_counter()
+        busy, started = time.process_time(), time.perf_counter()
         begin.record()
         act(*given)
         end.record()
         self.wait()
-        return self._noted(Took(time.perf_counter() - started, begin.elapsed_time(end) / 1e3))
+        return self._noted(busy, Took(time.perf_counter() - started, begin.elapsed_time(end) / 1e3))
 
     def joules(self) -> float | None:
         return nvml.joules()

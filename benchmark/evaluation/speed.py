@@ -39,6 +39,15 @@ class Figure:
     reference: tuple[Took, ...]
     extra_seconds: float  # of the warm-up, beyond what as many repeats take
     at_once: int  # entities; fewer than asked for where the device's memory did not bear them
+    both_joules: float | None  # of all repeats, the reference's among them
+
+    @property
+    def joules(self) -> float | None:
+        """An entity, of what both took the part of the time that was ours."""
+        if self.both_joules is None:
+            return None
+        ours, theirs = (sum(one.seconds for one in side) for side in (self.took, self.reference))
+        return self.both_joules * ours / (ours + theirs) / (len(self.took) * self.at_once)
 
     def seconds(self, quantile: float = 0.5) -> float:
         return float(np.quantile([one.seconds for one in self.took], quantile))
@@ -64,8 +73,13 @@ class Speed:
     adapt: dict[int, Figure]  # entities at once -> figure
     rank: Figure  # one entity: adapt, score every partner, take the first ten
     state_bytes: float  # an entity
-    joules: float | None  # an entity, adapted in the largest batch; the reference's share taken out by time
     first_seconds: float  # the very first answer
+    cores: float  # that were busy for this process while it was timed
+
+    @property
+    def joules(self) -> float | None:
+        """An entity, adapted in the largest batch."""
+        return self.adapt[max(self.adapt)].joules
 
     @property
     def extra_seconds(self) -> float:
@@ -137,7 +151,8 @@ def ranked(learner: Learner, support: Support) -> torch.Tensor:
     """What is timed as adaptation and ranking: the first ten of the whole catalogue, on the host."""
     state = adapted(learner, support)
     with torch.no_grad():
-        return learner.score(state).topk(TOP).indices.cpu()
+        scores = learner.score(state)
+        return scores.topk(min(TOP, scores.shape[1])).indices.cpu()
 
 
 def measure(learner: Learner, reference: Learner, world: World, tasks: Tasks, shots: int, clock: Clock, repeats: int = REPEATS) -> Speed:
@@ -153,9 +168,7 @@ def measure(learner: Learner, reference: Learner, world: World, tasks: Tasks, sh
         held = held_bytes(learner)
         rank = _beside(clock, lambda one: ranked(learner, one), lambda one: ranked(reference, one), visitors, 1, repeats)
         for batch in BATCHES[1:]:
-            before = clock.joules()
             by_batch[batch] = _beside(clock, _adapting(learner), _adapting(reference), visitors, batch, repeats)
-            spent = None if before is None else (clock.joules() or before) - before
         check_held(held, held_bytes(learner))
         _check_repeats(learner, visitors, clock)
     finally:
@@ -163,7 +176,7 @@ def measure(learner: Learner, reference: Learner, world: World, tasks: Tasks, sh
     clock.wait()
     state = adapted(learner, visitors.draw(1))
     quiet.check(state, copied(state))
-    return Speed(shots, by_batch, rank, _bytes(adapted(learner, visitors.draw(32))) / 32, _share(spent, by_batch[BATCHES[-1]]), first)
+    return Speed(shots, by_batch, rank, _bytes(adapted(learner, visitors.draw(32))) / 32, first, clock.cores())
 
 
 def _adapting(learner: Learner) -> Act:
@@ -192,11 +205,14 @@ def _beside(clock: Clock, ours: Act, theirs: Act, visitors: Visitors, batch: int
             at_once //= 2
             torch.cuda.empty_cache()
     took: tuple[list[Took], list[Took]] = ([], [])
+    before = clock.joules()
     for number, support in enumerate(_each(visitors.draw, repeats, at_once)):
         for which in (0, 1) if number % 2 else (1, 0):
             took[which].append(clock.time((ours, theirs)[which], support))
+    after = clock.joules()
+    spent = None if before is None or after is None else after - before
     usual = float(np.quantile([one.seconds for one in took[0]], 0.95))  # not the median: a restless machine is no hidden work
-    return Figure(tuple(took[0]), tuple(took[1]), max(0.0, sum(warm) - WARM_UP * usual), at_once)
+    return Figure(tuple(took[0]), tuple(took[1]), max(0.0, sum(warm) - WARM_UP * usual), at_once, spent)
 
 
 def _each(draw: Callable[[int], Support], n: int, size: int) -> Iterator[Support]:
@@ -206,18 +222,9 @@ def _each(draw: Callable[[int], Support], n: int, size: int) -> Iterator[Support
 
 def _check_repeats(learner: Learner, visitors: Visitors, clock: Clock) -> None:
     asked = list(_each(visitors.draw, AGAIN, 1))
-
     fresh, again = ([clock.time(ranked, learner, one).seconds for one in asked] for _ in range(2))
     check_repeats(fresh, again)
 
 
 def _bytes(state: State) -> int:
     return sum(value.numel() * value.element_size() for value in state.values())
-
-
-def _share(joules: float | None, figure: Figure) -> float | None:
-    """Joules an entity: of what both took, the part of the time that was ours."""
-    if joules is None:
-        return None
-    ours, theirs = (sum(one.seconds for one in side) for side in (figure.took, figure.reference))
-    return joules * ours / (ours + theirs) / (len(figure.took) * figure.at_once)

@@ -26,12 +26,13 @@ from benchmark.records.schema import CellRecord
 from benchmark.records.speed import Latency, SpeedRecord, SpeedStore, Throughput, machine_id
 from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
-from benchmark.running.machine import condition, machine, noise, shared_gpu
+from benchmark.running.machine import THREADS, condition, machine, noise, shared_gpu
 from benchmark.running.plan import Cell
 from benchmark.running.run import reset_process, seed_everything, split
 from benchmark.running.time_spent import TimeSpent
 
 REFERENCES = ("bias", "random")  # the first that runs in the world: a method that takes turns with each that is measured
+MOST_CORES = 1.2  # of a cell of one thread
 SECONDS_TO_NOTE = 0.1  # of a warm-up that did more than answer
 
 
@@ -170,6 +171,8 @@ def _agreement(learner: Learner, made: Split, shots: int, cell: Cell, cells: Cel
 
 def _notes(found: Speed, fit_seconds: float) -> list[str]:
     notes = []
+    if found.cores > MOST_CORES:
+        notes.append(f"kept {found.cores:.1f} cores busy while it was timed; a cell has {THREADS} thread")
     if found.extra_seconds > max(SECONDS_TO_NOTE, 0.1 * fit_seconds):
         notes.append(f"worked {found.extra_seconds:.2f} s in its warm-up beyond answering; charged to its fit")
     for batch, figure in found.adapt.items():

@@ -51,7 +51,7 @@ def test_every_call_is_timed_whole(split, quick):
 
 def test_training_in_the_warm_up_is_charged_to_the_fit(split, quick):
     honest, found = (_measure(split, kind(split.world)) for kind in (timings.Honest, timings.TrainsWhenFirstAsked))
-    assert found.extra_seconds > 0.3 > honest.extra_seconds
+    assert found.extra_seconds > 0.7 > honest.extra_seconds
     assert found.adapt[1].seconds(0.1) < 2 * timings.BUSY_SECONDS
 
 
@@ -110,6 +110,14 @@ def test_no_support_is_asked_twice(split):
     assert not any(torch.equal(made_up.partner[i, :5], real.partner[j, :5]) for i in range(16) for j in range(len(real)))
 
 
+def test_more_threads_than_a_cell_has_are_seen(split, quick):
+    try:
+        assert _measure(split, timings.Spreads(split.world)).cores > 1.2
+    finally:
+        torch.set_num_threads(1)
+    assert _measure(split, timings.Honest(split.world)).cores < 1.2
+
+
 def test_a_batch_that_does_not_fit_is_halved(split, monkeypatch):
     monkeypatch.setattr(speed, "BATCHES", (1, 32, 1024))
     found = _measure(split, timings.TooLarge(split.world), repeats=3)
@@ -118,8 +126,8 @@ def test_a_batch_that_does_not_fit_is_halved(split, monkeypatch):
 
 def test_training_in_the_very_first_answer_is_charged_too(split, quick):
     learner = timings.TrainsWhenFirstAsked(split.world)
-    learner.left, learner.seconds = 1, 0.5
-    assert _measure(split, learner).extra_seconds > 0.3
+    learner.left, learner.seconds = 1, 1.0
+    assert _measure(split, learner).extra_seconds > 0.7
 
 
 @pytest.mark.parametrize(("shots", "wanted"), [((0, 1, 2, 5, 10, 20), 5), ((0, 1, 2, 3), 3), ((0, 10, 20), 10), ((1_000_000,), 5)])

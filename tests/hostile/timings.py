@@ -43,7 +43,7 @@ class Honest(Learner):
 class TrainsWhenFirstAsked(Honest):
     """Its fit is free; its first answers are not."""
 
-    left, seconds = 10, 0.05
+    left, seconds = 10, 0.1
 
     def adapt(self, support):
         if self.left:
@@ -102,6 +102,15 @@ class Runs(Honest):
 
     def adapt(self, support):
         self.queue.append(BUSY_SECONDS)
+        return {"mean": support.rating[:, :1].clone()}
+
+
+class Spreads(Honest):
+    """Takes as many threads as there are."""
+
+    def adapt(self, support):
+        torch.set_num_threads(2)
+        torch.rand(400, 400) @ torch.rand(400, 400)
         return {"mean": support.rating[:, :1].clone()}
 
 
