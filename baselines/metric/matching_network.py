@@ -30,7 +30,7 @@ from torch.nn import functional
 from baselines.nn.bias import DampedBias
 from baselines.nn.chunks import by_length, in_length_order
 from baselines.nn.features import PartnerEncoder
-from baselines.nn.meta_training import Negatives, Schedule, log_popularity, meta_train, squared_error
+from baselines.nn.meta_training import Negatives, Schedule, counted, log_popularity, meta_train, squared_error
 from baselines.nn.taste import taste
 from benchmark.contract import Learner, Method, State, Support, World, searched
 from benchmark.protocol.tasks import Episode, TaskSampler
@@ -71,7 +71,7 @@ class MatchingNetwork(Method):
                 return _Learner(world, bias, replace(space, **{name: part.clone() for name, part in space.parts().items()}))
 
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule)
+        return meta_train(model.parameters(), TaskSampler(world, seed), loss, learner, validate, schedule, counted(world, drawn=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from torch.nn import functional
 from baselines.nn.chunks import adapted_in_runs
 from baselines.nn.features import design_matrix
 from baselines.nn.inner_weight import inner_weight
-from baselines.nn.meta_training import Schedule, meta_train
+from baselines.nn.meta_training import Schedule, counted, meta_train
 from baselines.nn.taste import taste
 from baselines.nn.text_encoder import missing, sentence_vectors
 from baselines.nn.transformer import SetReader
@@ -69,10 +69,10 @@ class PromptTuning(Method):
         generator = torch.Generator().manual_seed(seed)
         reading = _Reading(self, world, generator)
         schedule = Schedule(self.steps, self.tasks_per_step, self.learning_rate, self.evaluate_every, self.patience)
-        read = meta_train(reading.parameters(), TaskSampler(world, seed), reading.on, reading.learner, validate, schedule)
+        read = meta_train(reading.parameters(), TaskSampler(world, seed), reading.on, reading.learner, validate, schedule, counted(world))
         tuning = _Tuning(self, read, generator)
         schedule = Schedule(self.steps, self.tasks_per_step, self.prompt_learning_rate, self.evaluate_every, self.patience)
-        return meta_train(tuning.parameters(), TaskSampler(world, seed + 1), tuning.on, tuning.learner, validate, schedule)
+        return meta_train(tuning.parameters(), TaskSampler(world, seed + 1), tuning.on, tuning.learner, validate, schedule, counted(world))
 
 
 def read_texts(features: Features) -> Tensor:

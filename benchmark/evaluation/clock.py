@@ -31,6 +31,10 @@ class Clock:
     def __init__(self) -> None:
         self.spent_seconds = self._busy_seconds = 0.0
 
+    def forget(self) -> None:
+        """Begins to count anew."""
+        self.spent_seconds = self._busy_seconds = 0.0
+
     def cores(self) -> float:
         """How many cores were busy for this process, on average over all that was timed."""
         return self._busy_seconds / max(self.spent_seconds, 1e-9)

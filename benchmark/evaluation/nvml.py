@@ -49,9 +49,7 @@ def driver() -> str | None:
 
 def condition() -> dict[str, float | str]:
     """Clocks in MHz, degrees Celsius, watts, and why the GPU is slowed down, as far as it tells."""
-    load = _ask("nvmlDeviceGetUtilizationRates")
     asked = {
-        "gpu_busy_percent": None if load is None else load.gpu,
         "gpu_mhz": _ask("nvmlDeviceGetClockInfo", 1),  # NVML_CLOCK_SM
         "gpu_memory_mhz": _ask("nvmlDeviceGetClockInfo", 2),  # NVML_CLOCK_MEM
         "gpu_celsius": _ask("nvmlDeviceGetTemperature", 0),  # NVML_TEMPERATURE_GPU
@@ -59,3 +57,9 @@ def condition() -> dict[str, float | str]:
         "gpu_throttle_reasons": _ask("nvmlDeviceGetCurrentClocksThrottleReasons"),
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def load() -> dict[str, float | str]:
+    """For how much of the last second the GPU was busy, in percent."""
+    found = _ask("nvmlDeviceGetUtilizationRates")
+    return {} if found is None else {"gpu_busy_percent": found.gpu}

@@ -1,28 +1,34 @@
 """Speed: what it takes to meet a new entity, and what must be stored to serve her.
 
 Each figure is the time of a call on an idle device until the device is idle again, after a warm-up on
-made-up tasks. No support is asked twice, so that nothing is gained by keeping answers; what a method
-does in its warm-up beyond answering is charged to its fit. A reference method takes turns with the
-one that is measured, task by task: a busy machine slows both, and their ratio holds.
+made-up tasks. Supports are drawn anew for each call, and some of the timed answers are held against those of a
+copy that was never asked before, so that nothing is gained by keeping answers; what a method does in its
+warm-up beyond answering is charged to its fit. A reference method takes turns with the one that is
+measured, task by task: a busy machine slows both, and their ratio holds.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmark.contract import Learner, State, Support, World
+from benchmark.contract import Learner, State, Support, World, fits, halved
 from benchmark.evaluation.answers import checked, checked_state
 from benchmark.evaluation.clock import Clock, Took
-from benchmark.evaluation.honesty import Quiet, check_held, check_repeats, copied, held_bytes
+from benchmark.evaluation.honesty import Quiet, check_held, check_ranks, check_repeats, check_states, copied, copy_of, held_bytes
+from benchmark.evaluation.visitors import Visitors
 from benchmark.protocol.boards import ALL
 from benchmark.protocol.tasks import Tasks
 
-REPEATS, WARM_UP, AGAIN = 200, 20, 50
+REPEATS, AGAIN = 200, 50
+WARM_UP, LEAST_WARM_UP, WARM_UP_SECONDS = 20, 3, 0.5  # calls; and the least of them, where they take longer than this together
+METER_SECONDS = 0.5
 BATCHES = (1, 32, 1024)
 SHOWN = 5  # ratings of an entity, or as many as the board comes to
 TOP = 10
@@ -39,15 +45,6 @@ class Figure:
     reference: tuple[Took, ...]
     extra_seconds: float  # of the warm-up, beyond what as many repeats take
     at_once: int  # entities; fewer than asked for where the device's memory did not bear them
-    both_joules: float | None  # of all repeats, the reference's among them
-
-    @property
-    def joules(self) -> float | None:
-        """An entity, of what both took the part of the time that was ours."""
-        if self.both_joules is None:
-            return None
-        ours, theirs = (sum(one.seconds for one in side) for side in (self.took, self.reference))
-        return self.both_joules * ours / (ours + theirs) / (len(self.took) * self.at_once)
 
     def seconds(self, quantile: float = 0.5) -> float:
         return float(np.quantile([one.seconds for one in self.took], quantile))
@@ -75,11 +72,7 @@ class Speed:
     state_bytes: float  # an entity
     first_seconds: float  # the very first answer
     cores: float  # that were busy for this process while it was timed
-
-    @property
-    def joules(self) -> float | None:
-        """An entity, adapted in the largest batch."""
-        return self.adapt[max(self.adapt)].joules
+    joules: float | None  # an entity, adapted in the largest batch
 
     @property
     def extra_seconds(self) -> float:
@@ -96,49 +89,6 @@ def shots_served(shots: Sequence[int]) -> int:
     """How much of an entity is shown: the most that the board asks for up to SHOWN, else its least; SHOWN of a whole history."""
     later = [k for k in shots if 1 <= k < ALL]
     return max((k for k in later if k <= SHOWN), default=min(later, default=SHOWN))
-
-
-class Visitors:
-    """Entities of the test, each time with other rows of their pools: no two supports are alike."""
-
-    def __init__(self, tasks: Tasks, world: World, shots: int, seed: int = 0) -> None:
-        self._tasks, self._world, self._shots = tasks, world, shots
-        self._luck = torch.Generator(world.device).manual_seed(seed)
-        self._warm = torch.nonzero(world.partner_is_warm).flatten()
-        self._queue = torch.empty(0, dtype=torch.int64, device=world.device)
-
-    def draw(self, n: int) -> Support:
-        """`n` entities, each with `shots` rows in an order of their own."""
-        return self._drawn(n).support(self._shots)
-
-    def made_up(self, n: int) -> Support:
-        """The same, each row with a partner and a rating drawn at random: for warming up."""
-        real = self._drawn(n)
-        low, high = self._world.rating_range
-        luck = torch.rand(real.pool_rating.shape, generator=self._luck, device=self._world.device)
-        any_one = torch.randint(len(self._warm), real.pool_partner.shape, generator=self._luck, device=self._world.device)
-        return replace(
-            real, pool_partner=self._warm[any_one] * real.pool_mask, pool_rating=(low + (high - low) * luck).round() * real.pool_mask
-        ).support(self._shots)
-
-    def _drawn(self, n: int) -> Tasks:
-        tasks = self._tasks
-        while len(self._queue) < n:
-            again = torch.randperm(len(tasks), generator=self._luck, device=self._world.device)
-            self._queue = torch.cat([self._queue, again])
-        one, self._queue = self._queue[:n], self._queue[n:]
-        mask = tasks.pool_mask[one]
-        luck = torch.rand(mask.shape, generator=self._luck, device=mask.device).masked_fill(~mask, 2.0)
-        order = luck.topk(min(self._shots, mask.shape[1]), largest=False).indices
-        return replace(
-            tasks,
-            entity=tasks.entity[one],
-            **{name: getattr(tasks, name)[one].gather(1, order) for name in ("pool_partner", "pool_rating", "pool_time", "pool_mask")},
-            **{name: getattr(tasks, name)[one] for name in ("given_partner", "given_rating", "given_mask")},
-            query_offset=tasks.query_offset.new_zeros(n + 1),
-            query_partner=tasks.query_partner[:0],
-            query_rating=tasks.query_rating[:0],
-        )
 
 
 def adapted(learner: Learner, support: Support) -> State:
@@ -158,73 +108,115 @@ def ranked(learner: Learner, support: Support) -> torch.Tensor:
 def measure(learner: Learner, reference: Learner, world: World, tasks: Tasks, shots: int, clock: Clock, repeats: int = REPEATS) -> Speed:
     """Every figure of `learner`, with `reference` beside it.
 
-    Raises MethodError where a timing would not be honest: the learner remembers, or leaves work behind.
+    Raises MethodError where a timing would not be honest: the learner remembers, answers otherwise than it does untimed, or
+    leaves work behind.
     """
-    visitors, quiet = Visitors(tasks, world, shots), Quiet()
-    first = clock.time(_answers, learner, visitors, world).seconds
+    visitors, untouched, quiet = Visitors(tasks, world, shots), copy_of(learner), Quiet()
+    first = clock.time(_answers, learner, visitors.made_up(2), world).seconds
     gc.disable()  # a collection would fall on whichever repeat it pleases
     try:
-        by_batch = {1: _beside(clock, _adapting(learner), _adapting(reference), visitors, 1, repeats)}
+        pairs = {batch: _Pair(clock, visitors, batch, partial(adapted, learner), partial(adapted, reference)) for batch in BATCHES}
+        rank = _Pair(clock, visitors, 1, partial(ranked, learner), partial(ranked, reference))
+        every = [*pairs.values(), rank]
+        for pair in every:
+            pair.warm_up()
         held = held_bytes(learner)
-        rank = _beside(clock, lambda one: ranked(learner, one), lambda one: ranked(reference, one), visitors, 1, repeats)
-        for batch in BATCHES[1:]:
-            by_batch[batch] = _beside(clock, _adapting(learner), _adapting(reference), visitors, batch, repeats)
+        clock.forget()
+        for pair in every:
+            pair.take_turns(repeats)
         check_held(held, held_bytes(learner))
-        _check_repeats(learner, visitors, clock)
+        quiet.check_cores(clock.cores())
+        for act in (partial(adapted, learner), partial(ranked, learner)):
+            check_repeats(partial(_pairs, clock, act, visitors))
     finally:
         gc.enable()
     clock.wait()
     state = adapted(learner, visitors.draw(1))
-    quiet.check(state, copied(state))
-    return Speed(shots, by_batch, rank, _bytes(adapted(learner, visitors.draw(32))) / 32, first, clock.cores())
+    quiet.check_rest(state, copied(state))
+    for pair in pairs.values():
+        check_states(untouched, pair.kept)
+    check_ranks(untouched, rank.kept)
+    figures = {batch: pair.figure() for batch, pair in pairs.items()}
+    joules = _joules(clock, partial(adapted, learner), visitors, pairs[BATCHES[-1]].at_once)
+    return Speed(shots, figures, rank.figure(), _bytes(adapted(learner, visitors.draw(32))) / 32, first, clock.cores(), joules)
 
 
-def _adapting(learner: Learner) -> Act:
-    return lambda support: adapted(learner, support)
-
-
-def _answers(learner: Learner, visitors: Visitors, world: World) -> None:
-    """The first answer of all keeps the contract; what is timed later is not checked again."""
+def _answers(learner: Learner, support: Support, world: World) -> None:
+    """The first answer of all keeps the contract; what is timed later is not checked again in its shape."""
     with torch.no_grad():
-        state = checked_state(adapted(learner, visitors.made_up(2)), 2)
-        checked(learner.score(state), (2, world.n_partners), world.device)
+        state = checked_state(adapted(learner, support), len(support))
+        checked(learner.score(state), (len(support), world.n_partners), world.device)
 
 
-def _beside(clock: Clock, ours: Act, theirs: Act, visitors: Visitors, batch: int, repeats: int) -> Figure:
-    """`repeats` calls of each, taking turns on the same supports; halves the batch where the device's memory is too small."""
-    at_once = batch
-    while True:
-        try:
-            warm = [clock.time(ours, one).seconds for one in _each(visitors.made_up, WARM_UP, at_once)]
-            for one in _each(visitors.made_up, WARM_UP, at_once):
-                clock.time(theirs, one)
-            break
-        except torch.OutOfMemoryError:
-            if at_once == 1:
-                raise
-            at_once //= 2
-            torch.cuda.empty_cache()
-    took: tuple[list[Took], list[Took]] = ([], [])
-    before = clock.joules()
-    for number, support in enumerate(_each(visitors.draw, repeats, at_once)):
-        for which in (0, 1) if number % 2 else (1, 0):
-            took[which].append(clock.time((ours, theirs)[which], support))
-    after = clock.joules()
-    spent = None if before is None or after is None else after - before
-    usual = float(np.quantile([one.seconds for one in took[0]], 0.95))  # not the median: a restless machine is no hidden work
-    return Figure(tuple(took[0]), tuple(took[1]), max(0.0, sum(warm) - WARM_UP * usual), at_once, spent)
+class _Pair:
+    """One kind of call, of the method and of the reference, in turns on the same supports."""
+
+    def __init__(self, clock: Clock, visitors: Visitors, batch: int, ours: Act, theirs: Act) -> None:
+        self._clock, self._visitors, self._acts = clock, visitors, (ours, theirs)
+        self.at_once = batch
+        self._warm: list[float] = []
+        self._took: tuple[list[Took], list[Took]] = ([], [])
+        self.kept: list[tuple[Support, Any]] = []  # a few that were timed, with what came out
+
+    def warm_up(self) -> None:
+        """WARM_UP calls on made-up tasks, fewer where they are long; halves the batch where the device's memory is too small."""
+        while not fits(self._warmed):
+            if self.at_once == 1:
+                raise torch.OutOfMemoryError("out of device memory with one entity; there is no smaller batch")
+            self.at_once = halved(self.at_once)
+
+    def _warmed(self) -> None:
+        self._warm = []
+        while len(self._warm) < WARM_UP and (len(self._warm) < LEAST_WARM_UP or sum(self._warm) < WARM_UP_SECONDS):
+            support = self._visitors.made_up(self.at_once)
+            self._warm.append(self._clock.time(self._acts[0], support).seconds)
+            self._clock.time(self._acts[1], support)
+
+    def take_turns(self, repeats: int) -> None:
+        """`repeats` calls of each; who begins changes from turn to turn."""
+        found: list[Any] = []
+        for number in range(repeats):
+            support = self._visitors.draw(self.at_once)
+            for which in (0, 1) if number % 2 else (1, 0):
+                self._took[which].append(self._clock.time(_into, found, self._acts[which], support))
+                if which == 0 and number in (repeats // 3, repeats - 1):
+                    self.kept.append((support, found[0]))
+
+    def figure(self) -> Figure:
+        usual = float(np.quantile([one.seconds for one in self._took[0]], 0.95))  # not the median: a restless machine is no hidden work
+        extra = max(0.0, sum(self._warm) - len(self._warm) * usual)
+        return Figure(tuple(self._took[0]), tuple(self._took[1]), extra, self.at_once)
 
 
-def _each(draw: Callable[[int], Support], n: int, size: int) -> Iterator[Support]:
-    for _ in range(n):
-        yield draw(size)
+def _into(found: list[Any], act: Act, support: Support) -> None:
+    found[:] = [act(support)]
 
 
-def _check_repeats(learner: Learner, visitors: Visitors, clock: Clock) -> None:
-    asked = list(_each(visitors.draw, AGAIN, 1))
-    fresh, again = ([clock.time(ranked, learner, one).seconds for one in asked] for _ in range(2))
-    check_repeats(fresh, again)
+def _pairs(clock: Clock, act: Act, visitors: Visitors) -> list[tuple[float, float]]:
+    """Seconds of a new task, and of the same a moment later."""
+    found = []
+    for _ in range(AGAIN):
+        support = visitors.draw(1)
+        fresh, again = (clock.time(act, support).seconds for _ in range(2))
+        found.append((fresh, again))
+    return found
 
 
 def _bytes(state: State) -> int:
     return sum(value.numel() * value.element_size() for value in state.values())
+
+
+def _joules(clock: Clock, act: Act, visitors: Visitors, at_once: int) -> float | None:
+    """Joules an entity, over a block of calls that is long enough for the meter; None without one."""
+    before, n, spent = clock.joules(), 0, 0.0
+    if before is None:
+        return None
+    supports = [visitors.draw(at_once) for _ in range(20)]
+    clock.wait()
+    before = clock.joules()
+    while spent < METER_SECONDS:
+        for support in supports:
+            spent += clock.time(act, support).seconds
+            n += at_once
+    after = clock.joules()
+    return None if before is None or after is None else (after - before) / n

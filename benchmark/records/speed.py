@@ -65,10 +65,13 @@ class SpeedRecord(Frozen):
     throughput: dict[int, Throughput] = Field(default_factory=dict)  # entities at once, as asked for
     state_bytes: float | None = Field(default=None, ge=0)  # an entity
     parameters: int = Field(default=0, ge=0)
-    host_bytes: int | None = None  # peak above what was held before the fit
+    host_bytes: int | None = None  # peak of the fit, its validations among it, above what was held before
+    serve_host_bytes: int | None = None  # peak of serving, above what was held after the fit
     device_bytes: int | None = None
+    serve_device_bytes: int | None = None
     joules: float | None = None  # an entity, adapted in the largest batch
     agreement: str = ""  # with the accuracy cell of the same identity, fitted in another process
+    timing_sha256: Sha256  # of the code that measured
     machine: dict[str, Fact]
     machine_id: Sha256
     before: dict[str, Fact] = Field(default_factory=dict)

@@ -103,7 +103,7 @@ def _facts(table: SpeedTable) -> list[str]:
     one = table.rows[0]
     lines = [
         f"One entity shows {one.shots} ratings; {one.n_partners:,} partners are ranked. Medians and percentiles of {one.repeats} calls "
-        "after a warm-up on made-up tasks; no support is asked twice.",
+        "after a warm-up on made-up tasks; supports are drawn anew for each call.",
         f"x: times `{one.reference}`, which takes turns with each method. Entities a second: adaptation alone, so many at once.",
         "again: how the fit of this measurement agrees with the accuracy cell, made in another process.",
     ]
@@ -131,14 +131,14 @@ def _latency(one: Latency | None) -> list[str]:
 
 
 def _costs(table: SpeedTable, form: str) -> str:
-    heads = ["method", "state bytes an entity", "parameters", "fit s", "train tasks/s", "peak host MiB"]
+    heads = ["method", "state bytes an entity", "parameters", "fit s", "train tasks/s", "peak host MiB, fit", "serving"]
     device = any(row.device_bytes is not None for row in table.rows)
     energy = any(row.joules is not None for row in table.rows)
-    heads += ["peak device MiB"] * device + ["mJ an entity"] * energy + ["again"]
+    heads += ["peak device MiB, fit", "serving"] * device + ["mJ an entity"] * energy + ["again"]
     rows = []
     for row in table.rows:
         line = [_name(row, form), short(row.state_bytes), f"{row.parameters:,}", short(row.fit_seconds), short(row.train_tasks_per_second)]
-        line += [_mib(row.host_bytes)] + [_mib(row.device_bytes)] * device
+        line += [_mib(row.host_bytes), _mib(row.serve_host_bytes)] + [_mib(row.device_bytes), _mib(row.serve_device_bytes)] * device
         line += [short(None if row.joules is None else 1e3 * row.joules)] * energy
         rows.append([*line, row.agreement or DASH])
     return _grid(rows, heads, form)

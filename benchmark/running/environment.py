@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmark.errors import UsageError
 
 HARNESS = ("contract.py", "data", "protocol", "evaluation")
-TIMING = {f"evaluation/{name}.py" for name in ("speed", "clock", "honesty", "nvml", "agreement")}  # these decide no score
+TIMING = {f"evaluation/{name}.py" for name in ("speed", "visitors", "clock", "honesty", "nvml", "agreement")}  # these decide no score
+SPEED = (*sorted(TIMING), "running/speed.py", "running/machine.py", "running/time_spent.py")
 VERSIONS = ("torch", "numpy", "pandas", "scipy", "pyarrow", "pydantic")
 
 
@@ -34,6 +35,13 @@ def harness_sha256() -> str:
     root = Path(__file__).resolve().parent.parent
     files = [path for part in HARNESS for path in _python_files(root / part)]
     return _hash([path for path in files if path.relative_to(root).as_posix() not in TIMING], root)
+
+
+@cache
+def timing_sha256() -> str:
+    """One hash of the code that measures speed."""
+    root = Path(__file__).resolve().parent.parent
+    return _hash([root / name for name in SPEED], root)
 
 
 @cache

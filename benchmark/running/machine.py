@@ -21,6 +21,7 @@ SPREAD = 0.25  # of the reference: the middle half of its repeats over their med
 SLOWER = 0.9  # of the clock before
 OTHERS_BYTES = 2 << 30  # of the GPU's memory: more than an idle desktop and the contexts of our own processes hold
 OTHERS_PERCENT = 5  # of the GPU's time, while we leave it idle
+SLOWED = 0x4 | 0x8 | 0x20 | 0x40 | 0x80  # NVML: power cap, hardware, heat (software, hardware), power brake
 IDLE_SECONDS = 1.0  # NVML averages the load over up to a second
 
 
@@ -30,7 +31,7 @@ def machine(device: str) -> dict[str, Fact]:
     facts: dict[str, Fact] = {
         "system": f"{platform.system()} {platform.release()}",
         "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 1,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "threads": THREADS,
         "torch": torch.__version__,
@@ -61,9 +62,10 @@ def condition(device: str) -> dict[str, Fact]:
     }
     found |= _processors()
     if device == "cuda":
+        found |= nvml.condition()  # its clocks as the work has left them
         torch.cuda.synchronize()
         time.sleep(IDLE_SECONDS)
-        found |= nvml.condition()
+        found |= nvml.load()
         free, total = torch.cuda.mem_get_info()
         found["gpu_others_bytes"] = max(0, total - free - torch.cuda.memory_reserved())
     return found
@@ -115,6 +117,6 @@ def noise(before: Mapping[str, Fact], after: Mapping[str, Fact], spread: float) 
             found.append(f"{clock} fell from {before[clock]} to {after[clock]}")
     if after.get("cpu_throttled", 0) != before.get("cpu_throttled", 0):
         found.append("the processor was throttled for heat")
-    if int(after.get("gpu_throttle_reasons", 0)) & ~1:  # bit 0: idle
+    if int(after.get("gpu_throttle_reasons", 0)) & SLOWED:
         found.append(f"the GPU was throttled (reasons {int(after['gpu_throttle_reasons']):#x})")
-    return (*found, shared) if (shared := shared_gpu(before)) else tuple(found)
+    return (*found, shared) if (shared := shared_gpu(before) or shared_gpu(after)) else tuple(found)

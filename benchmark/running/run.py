@@ -105,15 +105,15 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
 
 
 def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
-    spent = TimeSpent()
-    with _reductions() as notes:
+    spent = TimeSpent(one.device)
+    with reductions() as notes:
         record, rows = _fit_and_ask(cell, one, made, spent)
     seconds = {"training_seconds": round(spent.training, 3), "asking_seconds": round(spent.asking, 3)}
     return record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes)), **seconds}), rows
 
 
 @contextmanager
-def _reductions() -> Iterator[list[str]]:
+def reductions() -> Iterator[list[str]]:
     """What was said of work that went on with less; other warnings are shown as ever."""
     notes: list[str] = []
     with warnings.catch_warnings():

@@ -95,7 +95,7 @@ def _measure_speed(made: Plan, request: Request) -> list[Outcome]:
     accuracy, store = CellStore(request.out), SpeedStore(request.out)
     able = [cell for cell in made.cells if (record := accuracy.read(cell.key)) and record.status == "ok" and cell.is_done(record)]
     cells = chosen(able, every_board=bool(request.speed))
-    todo = [cell for cell in cells if request.fresh or not is_done(cell, store)]
+    todo = [cell for cell in cells if request.fresh or not is_done(cell, store, quietly=bool(request.speed))]
     if not todo:
         return []
     for cell in todo:

@@ -18,6 +18,7 @@ from benchmark.evaluation import speed
 from benchmark.evaluation.agreement import agreement
 from benchmark.evaluation.clock import Memory, clock_of
 from benchmark.evaluation.evaluate import evaluate, validator
+from benchmark.evaluation.honesty import Quiet
 from benchmark.evaluation.speed import Figure, Speed
 from benchmark.protocol import boards
 from benchmark.protocol.tasks import TaskSampler
@@ -26,13 +27,12 @@ from benchmark.records.schema import CellRecord
 from benchmark.records.speed import Latency, SpeedRecord, SpeedStore, Throughput, machine_id
 from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
-from benchmark.running.machine import THREADS, condition, machine, noise, shared_gpu
+from benchmark.running.machine import condition, machine, noise, shared_gpu
 from benchmark.running.plan import Cell
-from benchmark.running.run import reset_process, seed_everything, split
+from benchmark.running.run import reductions, reset_process, seed_everything, split
 from benchmark.running.time_spent import TimeSpent
 
 REFERENCES = ("bias", "random")  # the first that runs in the world: a method that takes turns with each that is measured
-MOST_CORES = 1.2  # of a cell of one thread
 SECONDS_TO_NOTE = 0.1  # of a warm-up that did more than answer
 
 
@@ -53,10 +53,12 @@ def chosen(cells: Sequence[Cell], every_board: bool) -> list[Cell]:
     return list(found.values())
 
 
-def is_done(cell: Cell, store: SpeedStore) -> bool:
-    """Whether this machine has measured this very cell."""
+def is_done(cell: Cell, store: SpeedStore, quietly: bool = False) -> bool:
+    """Whether this machine has measured this very cell, with the same code; `quietly`: and was quiet then."""
     record = store.read(cell.key, machine_id(machine(cell.identity.device)))
-    return record is not None and record.status == "ok" and record.identity == cell.identity
+    if record is None or record.status != "ok" or record.identity != cell.identity or (quietly and record.noise):
+        return False
+    return (record.timing_sha256, record.repeats) == (environment.timing_sha256(), speed.REPEATS)
 
 
 def run_speed_cell(cell: Cell, root: Path) -> SpeedRecord:
@@ -72,9 +74,12 @@ def run_speed_cell(cell: Cell, root: Path) -> SpeedRecord:
             return found
         made = split(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
         facts: dict[str, Any] = {"identity": one, "machine": where, "machine_id": name, "versions": environment.versions()}
+        facts["timing_sha256"] = environment.timing_sha256()
         seed_everything(one.seed)
         try:
-            return store.write(SpeedRecord(status="ok", **facts, **_measured(cell, made, CellStore(root))))
+            with reductions() as notes:
+                measured = _measured(cell, made, CellStore(root))
+            return store.write(SpeedRecord(status="ok", notes=(*dict.fromkeys(notes), *measured.pop("notes")), **facts, **measured))
         except MethodError as error:
             reason, trace = str(error), traceback.format_exc()
         except BenchmarkError:
@@ -89,21 +94,24 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     one, clock = cell.identity, clock_of(cell.identity.device)
     method = methods.build(cell.entry)
     name, reference = _reference(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
-    memory, before = Memory(one.device), condition(one.device)
-    if shared := shared_gpu(before):
+    quiet, memory, first = Quiet(), Memory(one.device), condition(one.device)
+    if shared := shared_gpu(first):
         logging.getLogger(__name__).warning("%s is measured although %s; its figures are marked", "/".join(map(str, cell.key)), shared)
-    spent, drawn = TimeSpent(), TaskSampler.drawn
+    spent, drawn = TimeSpent(one.device), TaskSampler.drawn
     world, kept = made.world.clone(), []
     with spent.fitting():
         fit_seconds = clock.time(lambda: kept.append(method.fit(world, one.seed, spent.validating(validator(made))))).seconds
+    quiet.check_running()
     learner, drawn = kept[0], TaskSampler.drawn - drawn
+    fit_peak = memory.host_bytes(), memory.device_bytes()
     reset_process(one.device)
     shots = speed.shots_served(made.board.shots)
-    served = clock.spent_seconds
+    memory, before, clock = Memory(one.device), condition(one.device), clock_of(one.device)
     found = speed.measure(learner, reference, made.world, made.test, shots, clock)
-    served = clock.spent_seconds - served
-    after, peaks = condition(one.device), (memory.host_bytes(), memory.device_bytes())
+    after, served = condition(one.device), clock.spent_seconds
+    serve_peak = memory.host_bytes(), memory.device_bytes()
     again = _agreement(spent.asked(learner), made, shots, cell, cells)
+    while_fitting = tuple(f"while it was fitted, {phrase}" for phrase in noise(first, before, 0.0))
     return {
         "shots": shots,
         "n_partners": made.world.n_partners,
@@ -118,14 +126,16 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
         "throughput": {batch: _throughput(figure) for batch, figure in found.adapt.items()},
         "state_bytes": found.state_bytes,
         "parameters": learner.parameters(),
-        "host_bytes": peaks[0],
-        "device_bytes": peaks[1],
+        "host_bytes": fit_peak[0],
+        "serve_host_bytes": serve_peak[0],
+        "device_bytes": fit_peak[1],
+        "serve_device_bytes": serve_peak[1],
         "joules": found.joules,
         "agreement": again,
         "before": before,
         "after": after,
-        "noise": noise(before, after, found.reference_spread),
-        "notes": tuple(_notes(found, fit_seconds)),
+        "noise": noise(before, after, found.reference_spread) + while_fitting,
+        "notes": _notes(found, fit_seconds),
     }
 
 
@@ -170,12 +180,6 @@ def _agreement(learner: Learner, made: Split, shots: int, cell: Cell, cells: Cel
 
 
 def _notes(found: Speed, fit_seconds: float) -> list[str]:
-    notes = []
-    if found.cores > MOST_CORES:
-        notes.append(f"kept {found.cores:.1f} cores busy while it was timed; a cell has {THREADS} thread")
     if found.extra_seconds > max(SECONDS_TO_NOTE, 0.1 * fit_seconds):
-        notes.append(f"worked {found.extra_seconds:.2f} s in its warm-up beyond answering; charged to its fit")
-    for batch, figure in found.adapt.items():
-        if figure.at_once < batch:
-            notes.append(f"out of device memory with {batch:,} entities at once: measured with {figure.at_once:,}")
-    return notes
+        return [f"worked {found.extra_seconds:.2f} s in its warm-up beyond answering; charged to its fit"]
+    return []

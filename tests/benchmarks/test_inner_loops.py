@@ -19,8 +19,8 @@ from tests.reference.maml import METHODS, forms
 
 pytestmark = pytest.mark.data
 QUERY, LEAST, MOST = 10, 13, 100
-TURNS = {32: 15, 256: 7}
-REPEATS = {"loop": 5, "vmap": 2}
+TURNS = {32: 40, 256: 12}
+REPEATS = {"loop": 1, "vmap": 1}
 REFERENCES = {"loop": "loop over tasks, create_graph", "vmap": "vmap(grad)"}
 
 

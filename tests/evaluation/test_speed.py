@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 
 import pytest
@@ -12,8 +13,9 @@ from benchmark.errors import MethodError
 from benchmark.evaluation import speed
 from benchmark.evaluation.agreement import agreement
 from benchmark.evaluation.clock import Clock, CudaClock, Memory
-from benchmark.evaluation.honesty import held_bytes
-from benchmark.evaluation.speed import Visitors, measure, shots_served
+from benchmark.evaluation.honesty import check_repeats, held_bytes
+from benchmark.evaluation.speed import measure, shots_served
+from benchmark.evaluation.visitors import Visitors
 from tests.hostile import timings
 
 REPEATS = 20
@@ -71,7 +73,7 @@ def test_a_state_that_is_filled_later_is_caught(split, quick):
 
 
 def test_work_left_behind_is_caught(split, quick):
-    with pytest.raises(MethodError, match=r"serving left .* running; all work ends before"):
+    with pytest.raises(MethodError, match=r"the method left .* running; all work ends before"):
         _measure(split, timings.LeavesWork(split.world), repeats=3)
 
 
@@ -106,16 +108,58 @@ def test_no_support_is_asked_twice(split):
         pool = dict(zip(split.test.pool_partner[row].tolist(), split.test.pool_rating[row].tolist(), strict=True))
         assert all(pool[p] == r for p, r in zip(one.partner[0].tolist(), one.rating[0].tolist(), strict=True))
     made_up = visitors.made_up(16).checked(split.world)
+    assert all(len(set(row)) == 5 for row in made_up.partner[:, :5].tolist())
     real = split.test.support(5)
     assert not any(torch.equal(made_up.partner[i, :5], real.partner[j, :5]) for i in range(16) for j in range(len(real)))
 
 
-def test_more_threads_than_a_cell_has_are_seen(split, quick):
+def test_more_threads_than_a_cell_has_are_refused(split, quick):
     try:
-        assert _measure(split, timings.Spreads(split.world)).cores > 1.2
+        with pytest.raises(MethodError, match="cores were busy, torch had 2 threads; a cell has 1"):
+            _measure(split, timings.Spreads(split.world))
     finally:
         torch.set_num_threads(1)
     assert _measure(split, timings.Honest(split.world)).cores < 1.2
+
+
+@pytest.mark.parametrize("kind", [timings.RemembersEntities, timings.KnowsTheBatches])
+def test_answers_that_are_not_those_of_the_support_are_caught(split, quick, kind):
+    with pytest.raises(MethodError, match="an answer that was timed differs by .* from that of a copy that had served nobody"):
+        _measure(split, kind(split.world))
+
+
+def test_a_process_that_works_for_it_is_caught(split, quick):
+    with pytest.raises(MethodError, match=r"left process \d+ running"):
+        _measure(split, timings.Forks(split.world))
+
+
+def test_a_buffer_for_each_size_of_batch_is_no_memory(split, quick):
+    learner = timings.Honest(split.world)
+    learner.buffers, adapt = {}, learner.adapt
+
+    def with_buffer(support):
+        learner.buffers.setdefault(len(support), torch.zeros(len(support), 100))
+        return adapt(support)
+
+    learner.adapt = with_buffer
+    assert _measure(split, learner).shots == 5
+
+
+def test_load_that_comes_and_goes_accuses_nobody():
+    """Ten calls beside other work take three times as long; new and repeated ones alike."""
+    slow = [(0.03, 0.03)] * 30 + [(0.01, 0.01)] * 20
+    check_repeats(lambda: slow)
+    with pytest.raises(MethodError, match="answers are kept"):
+        check_repeats(lambda: [(0.03, 0.001)] * 50)
+    first = iter([[(0.03, 0.001)] * 50, slow])
+    check_repeats(lambda: next(first))
+
+
+def test_a_learner_that_cannot_be_copied_is_one_sentence(split, quick):
+    learner = timings.Honest(split.world)
+    learner.lock = threading.Lock()
+    with pytest.raises(MethodError, match="the learner cannot be copied .*, so its answers go unchecked"):
+        _measure(split, learner)
 
 
 def test_a_batch_that_does_not_fit_is_halved(split, monkeypatch):

@@ -23,24 +23,24 @@ def test_a_table_holds_what_was_measured():
     rows = _rows("\n".join(lines))
     assert rows[2] == ["quick", "0.0250", "0.0500", "0.0625", "0.500", "0.250", "0.500", "0.750", "0.500", "1,000"]
     assert rows[3][:2] == ["slow", "3.00"], "the fastest to adapt and rank comes first"
-    assert rows[6] == ["quick", "136", "324,271", "2.00", "2,000", "77", "bit-exact"], "3,000 tasks in 2 s less .5 s of validation"
+    assert rows[6] == ["quick", "136", "324,271", "2.00", "2,000", "77", "—", "bit-exact"], "3,000 tasks in 2 s less .5 s of validation"
     assert "A | CPU" in speed_text(table)
     assert "Noisy" not in speed_text(table)
 
 
 def test_two_machines_make_two_tables():
-    measured = speed_record("bias", 1.0, SERVER, device_bytes=3 << 20, joules=0.002)
+    measured = speed_record("bias", 1.0, SERVER, device_bytes=3 << 20, serve_device_bytes=5 << 20, joules=0.002)
     made = speed_tables([speed_record(), measured], [record()])
     assert sorted(("gpu" in table.machine) for table in made) == [False, True]
     pages = {("gpu" in table.machine): "\n".join(speed_page(table)) for table in made}
     assert "### Speed on A GPU, 80.0 GiB, CUDA 12, A &#124; CPU" in pages[True]
-    assert _rows(pages[True])[5] == ["bias", "136", "324,271", "2.00", "2,000", "77", "3", "2.00", "bit-exact"]
+    assert _rows(pages[True])[5] == ["bias", "136", "324,271", "2.00", "2,000", "77", "—", "3", "5", "2.00", "bit-exact"]
     assert "device" not in pages[False], "no column of a GPU where none ran"
 
 
 def test_what_was_not_measured_is_a_dash():
     (table,) = speed_tables([speed_record(train_tasks=0, host_bytes=None, agreement="", throughput={})], [record()])
-    assert _rows("\n".join(speed_page(table)))[5] == ["bias", "136", "324,271", "2.00", "—", "—", "—"]
+    assert _rows("\n".join(speed_page(table)))[5] == ["bias", "136", "324,271", "2.00", "—", "—", "—", "—"]
 
 
 def test_noise_failures_notes_and_stale_records_are_said():

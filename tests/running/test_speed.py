@@ -31,8 +31,8 @@ def _run(tmp_path: Path, *arguments: str, code: int = 0) -> subprocess.Completed
 def test_speed_is_measured_once_a_data_set_after_accuracy(tmp_path):
     done = _run(tmp_path, *BOTH, "--method", "popularity", "--method", "user_mean", "--method", "item_knn")
     assert "3 speed measurements: 0 done before, 3 to run" in done.stderr
-    order = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("[") and "/speed" not in line]
-    assert len(order) == 10 + 3
+    before, _, after = done.stderr.partition("3 speed measurements")
+    assert (before.count("\n["), after.count("\n[")) == (10, 3), "accuracy comes first"
     store = SpeedStore(tmp_path / "out")
     records = {(one.identity.board, one.identity.method): one for one in store.records()}
     assert set(records) == {("user-ranking", "popularity"), ("user-rating", "user_mean"), ("user-ranking", "item_knn")}
@@ -68,6 +68,8 @@ def test_what_looks_fast_is_told_apart(tmp_path):
     assert "in its warm-up beyond answering; charged to its fit" in done.stdout
     (one,) = SpeedStore(tmp_path / "out").records()
     assert one.fit_seconds > 0.3, "the fit itself does nothing"
+    behind = _run(tmp_path, *BOTH[:2], *BOTH[4:], "--method", "tests.hostile.timings:TrainsOn", code=1)
+    assert "the method left training running; all work ends before fit()" in behind.stderr
     failed = _run(tmp_path, *BOTH[:2], *BOTH[4:], "--method", TRAINS, "--set", f"{TRAINS}.kind=Remembers", code=1)
     assert "a learner is immutable" in failed.stderr
     assert "failed: the learner held" in failed.stdout
@@ -105,6 +107,8 @@ LATER = {**QUIET, "wall_seconds": 10.0, "own_seconds": 10.0, "busy_seconds": 10.
         ({}, {"cpu_throttled": 5}, 0.1, ["throttled for heat"]),
         ({}, {"gpu_throttle_reasons": 0x21}, 0.1, ["the GPU was throttled (reasons 0x21)"]),
         ({}, {"gpu_throttle_reasons": 1}, 0.1, []),
+        ({}, {"gpu_others_bytes": 3 << 30}, 0.1, ["another process used the GPU: it held 3.0 GiB of it"]),
+        ({}, {"gpu_throttle_reasons": 2}, 0.1, []),
         ({"gpu_others_bytes": 3 << 30}, {}, 0.1, ["another process used the GPU: it held 3.0 GiB of it"]),
         ({"gpu_others_bytes": 100 << 20, "gpu_busy_percent": 0}, {}, 0.1, []),
         ({"gpu_busy_percent": 40}, {}, 0.1, ["another process used the GPU: it kept it busy for 40% of the time"]),
