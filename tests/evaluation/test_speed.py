@@ -115,7 +115,7 @@ def test_no_support_is_asked_twice(split):
 
 def test_more_threads_than_a_cell_has_are_refused(split, quick):
     try:
-        with pytest.raises(MethodError, match="cores were busy, torch had 2 threads; a cell has 1"):
+        with pytest.raises(MethodError, match="cores were busy, with torch at 2 threads; a cell has 1"):
             _measure(split, timings.Spreads(split.world))
     finally:
         torch.set_num_threads(1)
