@@ -99,12 +99,12 @@ class CellStore:
 
     def rows(self, record: CellRecord) -> dict[str, list[float]]:
         """The columns of a cell's parquet: task, k and the metrics."""
-        columns: dict[str, list[float]] = pq.read_table(self.path(record.key).with_suffix(".parquet")).to_pydict()
+        columns: dict[str, list[float]] = _table(self.path(record.key).with_suffix(".parquet").read_bytes()).to_pydict()
         return columns
 
     def column(self, record: CellRecord, metric: str) -> Any:
         """One metric of every row, as an array [n_k * T]: all tasks at the first k, then at the next."""
-        return pq.read_table(self.path(record.key).with_suffix(".parquet"), columns=[metric])[metric].to_numpy()
+        return _table(self.path(record.key).with_suffix(".parquet").read_bytes(), [metric])[metric].to_numpy()
 
     def paths(self) -> list[Path]:
         """Where JSON of cells lies, whole or torn, in an order that the file system does not decide."""
@@ -148,9 +148,14 @@ def _record(path: Path, content: bytes) -> CellRecord:
         raise
 
 
+def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """A small parquet file. Its threads would cost several times what reading does."""
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
+
+
 def _agree(record: CellRecord, content: bytes) -> bool:
     """Whether the record says of its rows what they are: so many tasks at each k, and these means."""
-    rows = pq.read_table(io.BytesIO(content))
+    rows = _table(content)
     n, shots = record.n_tasks, record.board.shots
     if rows.num_rows != n * len(shots):
         return False

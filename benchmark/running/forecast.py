@@ -123,9 +123,9 @@ def _time(costs: Sequence[Cost]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`2 h 5 min`, `3 min 5 s`, `4.2 s`."""
+    """`2 h 5 min`, `3 min 5 s`, `4.2 s`, `0 s`."""
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds else "0 s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 

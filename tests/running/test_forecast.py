@@ -87,7 +87,7 @@ def test_seeds_wanted_by_hand():
 
 
 def test_durations():
-    assert [duration(seconds) for seconds in (0, 4.21, 59.96, 185, 7500)] == ["0.0 s", "4.2 s", "1 min 0 s", "3 min 5 s", "2 h 5 min"]
+    assert [duration(seconds) for seconds in (0, 4.21, 59.96, 185, 7500)] == ["0 s", "4.2 s", "1 min 0 s", "3 min 5 s", "2 h 5 min"]
 
 
 def _cells(text: str) -> list[str]:
