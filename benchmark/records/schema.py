@@ -1,11 +1,21 @@
-"""The schema of a cell record: everything needed to trace, trust and repeat a number."""
+"""The schema of a cell record: everything needed to trace, trust and repeat a number.
+
+A record holds what is the same wherever the cell is run. What differs from run to run stands apart, in `RunFacts`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmark.errors import BenchmarkError
+
+SCHEMA_VERSION = 2  # of cell records; those of version 1 held the facts of their run
+Status = Literal["ok", "failed", "unsupported"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -57,27 +67,49 @@ class BoardFacts(Frozen):
 class CellRecord(Frozen):
     """One cell. `failed` and `unsupported` are results too, and are shown as such."""
 
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     identity: Identity
     board: BoardFacts
-    status: Literal["ok", "failed", "unsupported"]
+    status: Status
     reason: str = ""  # one sentence where status is not ok
-    traceback: str = ""
     notes: tuple[str, ...] = ()  # where the work went on with less than was asked for: a smaller batch
     n_tasks: int = Field(ge=0)
     counts: dict[str, int]
     summary: dict[str, dict[int, float]]  # metric -> k -> mean over tasks, or the cell's own figure
     rows_sha256: str = ""  # of the parquet beside this file; empty where there is none
-    fit_seconds: float = Field(ge=0)
-    evaluate_seconds: float = Field(ge=0)
-    training_seconds: float = Field(default=0.0, ge=0)  # in every fit of the cell, without its validations
-    asking_seconds: float = Field(default=0.0, ge=0)  # in adapt and score, for validation and test
     parameters: int = Field(ge=0)
     tuning: dict[str, Any] = {}  # the search that chose the configuration: trials, seconds, scores; empty for defaults
-    machine: dict[str, str | int | float]
     versions: dict[str, str]
 
     @property
     def key(self) -> tuple[str, str, str, int]:
         one = self.identity
         return (one.board, one.dataset, one.method, one.seed_index)
+
+
+class RunFacts(Frozen):
+    """What one run of a cell took, and where; no number of a table comes from here."""
+
+    schema_version: Literal[1] = 1
+    seconds: float = Field(default=0.0, ge=0)  # of the whole cell, its split included
+    fit_seconds: float = Field(default=0.0, ge=0)
+    evaluate_seconds: float = Field(default=0.0, ge=0)
+    training_seconds: float = Field(default=0.0, ge=0)  # in every fit of the cell, without its validations
+    asking_seconds: float = Field(default=0.0, ge=0)  # in adapt and score, for validation and test
+    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    traceback: str = ""  # of a failed cell; it names paths of the machine
+
+
+def refuse_future(path: Path, content: bytes, known: int) -> None:
+    """Raises BenchmarkError where a file that does not fit the schema says that it is of a later one than `known`.
+
+    Such a file is whole, so it may not be taken for a torn one and written over.
+    """
+    with contextlib.suppress(ValueError):
+        told = json.loads(content)
+        got = told.get("schema_version") if isinstance(told, dict) else None
+        if isinstance(got, int) and got > known:
+            raise BenchmarkError(
+                f"{path} is a record of schema version {got}, and this suite reads versions up to {known}: a later suite wrote it; "
+                "update the suite, or give another --out"
+            )

@@ -16,10 +16,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from benchmark.files import write_atomic
-from benchmark.records.schema import Frozen, Identity, Sha256
+from benchmark.records.schema import Frozen, Identity, Sha256, refuse_future
 from benchmark.records.store import CellStore, Key
 
 Fact = str | int | float
+SCHEMA_VERSION = 1
 
 
 class Latency(Frozen):
@@ -47,7 +48,7 @@ class Throughput(Frozen):
 class SpeedRecord(Frozen):
     """One method on one machine. What was not measured is None."""
 
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     identity: Identity
     status: Literal["ok", "failed"]
     reason: str = ""
@@ -110,23 +111,32 @@ class SpeedStore:
         return record
 
     def read(self, key: Key, machine: str) -> SpeedRecord | None:
-        """A record, or None where there is none or it is torn."""
-        with contextlib.suppress(OSError, ValidationError):
-            record = SpeedRecord.model_validate_json(self.path(key, machine).read_bytes())
-            return record if (record.key, record.machine_id) == (key, machine) else None
+        """A record, or None where there is none or it is torn. Raises BenchmarkError where a later suite wrote it."""
+        record = self.read_at(self.path(key, machine))
+        return record if record is not None and (record.key, record.machine_id) == (key, machine) else None
+
+    def read_at(self, path: Path) -> SpeedRecord | None:
+        """The record at `path`; None also where that is not its place."""
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            try:
+                record = SpeedRecord.model_validate_json(content)
+            except ValidationError:
+                refuse_future(path, content, SCHEMA_VERSION)
+                return None
+            return record if self.path(record.key, record.machine_id) == path else None
         return None
 
     def remove(self, key: Key, machine: str) -> None:
         self.path(key, machine).unlink(missing_ok=True)
 
+    def paths(self) -> list[Path]:
+        """Where records lie, whole or torn, in an order that the file system does not decide."""
+        return sorted(self.root.glob("speed/*/*/*/*.json"))
+
     def records(self) -> list[SpeedRecord]:
-        """Every whole record, in an order that the file system does not decide."""
-        found: list[SpeedRecord] = []
-        for path in self.root.glob("speed/*/*/*/*.json"):
-            with contextlib.suppress(OSError, ValidationError):
-                record = SpeedRecord.model_validate_json(path.read_bytes())
-                if self.path(record.key, record.machine_id) == path:
-                    found.append(record)
+        """Every whole record, sorted by key and machine."""
+        found = [record for path in self.paths() if (record := self.read_at(path)) is not None]
         return sorted(found, key=lambda record: (record.key, record.machine_id))
 
     @contextlib.contextmanager

@@ -1,8 +1,10 @@
-"""Cells on disk: `<root>/<board>/<dataset>/<method>/seed-<i>.json` and a parquet beside it.
+"""Cells on disk: `<root>/cells/<board>/<dataset>/<method>/seed-<i>.json` and a parquet beside it.
 
 The JSON is written last and by rename, so a cell is there whole or not at all; it names the hash of
-its parquet. A killed run leaves at most a temporary file, which the next run removes. Two runs on
-one folder are kept apart cell by cell with locks that die with their process.
+its parquet. Both are the same bytes wherever the cell is run; `seed-<i>.run.json` holds what one run
+took, is written before them and decides nothing: a cell without it is whole. A killed run leaves at
+most a temporary file, which the next run removes. Two runs on one folder are kept apart cell by cell
+with locks that die with their process.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 from benchmark import files
 from benchmark.files import write_atomic
 from benchmark.records.lock import held
-from benchmark.records.schema import CellRecord
+from benchmark.records.schema import SCHEMA_VERSION, CellRecord, RunFacts, refuse_future
 
 Key = tuple[str, str, str, int]  # board, dataset, method, seed index
 
@@ -45,64 +47,85 @@ class CellStore:
         folders = [_quoted(part) for part in (board, dataset, method)]
         return self.root.joinpath("cells", *folders, f"seed-{seed_index}.json")
 
-    def write(self, record: CellRecord, rows: pa.Table | None) -> CellRecord:
+    def write(self, record: CellRecord, rows: pa.Table | None, facts: RunFacts | None = None) -> CellRecord:
         """Writes a cell whole; returns the record with its parquet's hash filled in."""
-        path = self.path(record.key)
+        content = None
         if rows is not None:
             buffer = io.BytesIO()
             pq.write_table(rows, buffer, compression="zstd")
             content = buffer.getvalue()
             record = record.model_copy(update={"rows_sha256": hashlib.sha256(content).hexdigest()})
-            write_atomic(path.with_suffix(".parquet"), content)
-        else:
-            path.with_suffix(".parquet").unlink(missing_ok=True)
-        write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
+        told = None if facts is None else _written(facts)
+        self.put(record.key, _written(record), content, told)
         return record
 
-    def read(self, key: Key) -> CellRecord | None:
-        """A cell, or None where there is none, it is torn or edited, or its parquet is not the one it names."""
+    def put(self, key: Key, record: bytes, rows: bytes | None, facts: bytes | None) -> None:
+        """Writes the files of a cell, that which makes it a cell last; what is None is removed."""
         path = self.path(key)
+        for other, content in ((path.with_suffix(".run.json"), facts), (path.with_suffix(".parquet"), rows)):
+            if content is None:
+                other.unlink(missing_ok=True)
+            else:
+                write_atomic(other, content)
+        write_atomic(path, record)
+
+    def read(self, key: Key) -> CellRecord | None:
+        """A cell, or None where there is none, it is torn or edited, or its parquet is not the one it names.
+
+        Raises BenchmarkError where a later suite wrote it.
+        """
+        record = self.read_at(self.path(key))
+        return record if record is not None and record.key == key else None
+
+    def read_at(self, path: Path) -> CellRecord | None:
+        """The cell whose JSON lies at `path`; None also where that is not its place."""
         try:
-            record = CellRecord.model_validate_json(path.read_bytes())
+            told = path.read_bytes()
+            record = _record(path, told)
             if record.status == "ok":
                 content = path.with_suffix(".parquet").read_bytes()
                 if hashlib.sha256(content).hexdigest() != record.rows_sha256 or not _agree(record, content):
                     return None
         except (OSError, ValidationError, pa.ArrowException):
             return None
-        return record if record.key == key else None
+        return record if self.path(record.key) == path else None
+
+    def facts(self, key: Key) -> RunFacts | None:
+        """What the run of a cell took; None where nothing readable says so."""
+        with contextlib.suppress(OSError, ValidationError):
+            return RunFacts.model_validate_json(self.path(key).with_suffix(".run.json").read_bytes())
+        return None
 
     def glance(self, key: Key) -> CellRecord | None:
-        """A cell as `read` gives it, its means taken on trust: a tenth of the work, for telling what is done among thousands.
+        """A cell as `read` gives it, its means taken on trust: a fortieth of the work, for telling what is done among thousands.
 
         That the parquet is the one the record names is checked; that the record's means are those of its rows is not. No
         number may come from here: tables are made of `records`, which checks it, and a cell that fails there is forgotten.
         """
         path = self.path(key)
         with contextlib.suppress(OSError, ValidationError):
-            record = CellRecord.model_validate_json(path.read_bytes())
+            record = _record(path, path.read_bytes())
             if record.key == key and (record.status != "ok" or _hash(path.with_suffix(".parquet")) == record.rows_sha256):
                 return record
         return None
 
     def remove(self, key: Key) -> None:
         """Forgets a cell; its JSON goes first, since that is what makes it a cell."""
-        self.path(key).unlink(missing_ok=True)
-        self.path(key).with_suffix(".parquet").unlink(missing_ok=True)
+        for suffix in (".json", ".parquet", ".run.json"):
+            self.path(key).with_suffix(suffix).unlink(missing_ok=True)
 
     def rows(self, record: CellRecord) -> dict[str, list[float]]:
         """The columns of a cell's parquet: task, k and the metrics."""
         columns: dict[str, list[float]] = pq.read_table(self.path(record.key).with_suffix(".parquet")).to_pydict()
         return columns
 
+    def paths(self) -> list[Path]:
+        """Where JSON of cells lies, whole or torn, in an order that the file system does not decide."""
+        return sorted(self.root.glob("cells/*/*/*/seed-*[0-9].json"))
+
     def records(self) -> list[CellRecord]:
-        """Every whole cell, in an order that the file system does not decide."""
-        found = []
-        for path in self.root.glob("cells/*/*/*/seed-*.json"):
-            with contextlib.suppress(OSError, ValidationError):
-                record = CellRecord.model_validate_json(path.read_bytes())
-                if self.path(record.key) == path and self.read(record.key) is not None:
-                    found.append(record)
+        """Every whole cell, sorted by key."""
+        found = [record for path in self.paths() if (record := self.read_at(path)) is not None]
         return sorted(found, key=lambda record: record.key)
 
     @contextlib.contextmanager
@@ -119,6 +142,18 @@ class CellStore:
 
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _written(model: CellRecord | RunFacts) -> bytes:
+    return model.model_dump_json(indent=1).encode() + b"\n"
+
+
+def _record(path: Path, content: bytes) -> CellRecord:
+    try:
+        return CellRecord.model_validate_json(content)
+    except ValidationError:
+        refuse_future(path, content, SCHEMA_VERSION)
+        raise
 
 
 def _agree(record: CellRecord, content: bytes) -> bool:

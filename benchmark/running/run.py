@@ -9,10 +9,10 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,22 +20,20 @@ import torch
 
 from benchmark.contract import Reduced
 from benchmark.data import store as data
-from benchmark.data.catalogue import source
 from benchmark.errors import BenchmarkError, MethodError
 from benchmark.evaluation.evaluate import Evaluation, evaluate, validator
 from benchmark.evaluation.references import reference
 from benchmark.protocol import boards, tracks
-from benchmark.protocol.boards import FROZEN, Board
+from benchmark.protocol.boards import FROZEN
 from benchmark.protocol.fingerprint import check_fingerprint
 from benchmark.protocol.tracks import Split
-from benchmark.records.schema import BoardFacts, CellRecord, Identity
+from benchmark.records.schema import CellRecord, Identity, RunFacts, Status
 from benchmark.records.store import CellStore
-from benchmark.running import environment, methods
+from benchmark.running import methods
 from benchmark.running.machine import THREADS, machine
 from benchmark.running.plan import Cell
 from benchmark.running.time_spent import TimeSpent
-
-Status = Literal["ok", "failed", "unsupported"]
+from benchmark.running.written import record_of, rows_of
 
 
 def reset_process(device: str) -> None:
@@ -86,7 +84,35 @@ def split(board: str, dataset: str, seed_index: int, data_dir: Path | None, devi
     return made.to(device)
 
 
-def run_cell(cell: Cell, store: CellStore) -> CellRecord:
+@dataclass(frozen=True)
+class Finished:
+    """A cell's record, and what its run took; zeros where another run made it and does not say."""
+
+    record: CellRecord
+    facts: RunFacts
+
+    @property
+    def status(self) -> Status:
+        return self.record.status
+
+    @property
+    def reason(self) -> str:
+        return self.record.reason
+
+    @property
+    def traceback(self) -> str:
+        return self.facts.traceback
+
+    @property
+    def training_seconds(self) -> float:
+        return self.facts.training_seconds
+
+    @property
+    def asking_seconds(self) -> float:
+        return self.facts.asking_seconds
+
+
+def run_cell(cell: Cell, store: CellStore) -> Finished:
     """Runs a cell unless it is done, and writes its record.
 
     A method's exception becomes a `failed` record. Raises BenchmarkError, and records nothing, where
@@ -95,21 +121,27 @@ def run_cell(cell: Cell, store: CellStore) -> CellRecord:
     with store.lock(cell.key):
         finished = store.read(cell.key)
         if finished is not None and cell.is_done(finished):
-            return finished
-        one = cell.identity
+            return Finished(finished, store.facts(cell.key) or RunFacts())
+        started, one = time.perf_counter(), cell.identity
         reset_process(one.device)
         made = split(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
         one = one.model_copy(update={"fingerprint": made.fingerprint})
         seed_everything(one.seed)
-        return store.write(*_measure(cell, one, made))
+        record, rows, facts = _measure(cell, one, made)
+        facts = facts.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+        return Finished(store.write(record, rows, facts), facts)
 
 
-def _measure(cell: Cell, one: Identity, made: Split) -> tuple[CellRecord, pa.Table | None]:
+Measured = tuple[CellRecord, pa.Table | None, RunFacts]
+
+
+def _measure(cell: Cell, one: Identity, made: Split) -> Measured:
     spent = TimeSpent()
     with _reductions() as notes:
-        record, rows = _fit_and_ask(cell, one, made, spent)
+        record, rows, facts = _fit_and_ask(cell, one, made, spent)
+    record = record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes))})
     seconds = {"training_seconds": round(spent.training, 3), "asking_seconds": round(spent.asking, 3)}
-    return record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes)), **seconds}), rows
+    return record, rows, facts.model_copy(update={**seconds, "machine": machine(one.device)})
 
 
 @contextmanager
@@ -130,18 +162,17 @@ def _reductions() -> Iterator[list[str]]:
         yield notes
 
 
-def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> tuple[CellRecord, pa.Table | None]:
+def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> Measured:
     started = time.perf_counter()
     fitted = started
     try:
         if cell.is_reference:
             found = _with_frozen(made, lambda part: reference(cell.entry.name, part.board, part.world, part.test))
-            record = _record(one, made, found, fitted - started, time.perf_counter() - fitted)
-            return record, _rows(found)
+            return record_of(one, made, found), rows_of(found), _facts(started, fitted, time.perf_counter())
         method = methods.build(cell.entry)
         reason = method.unsupported(made.world.clone())
         if reason is not None:
-            return _record(one, made, status="unsupported", reason=reason), None
+            return record_of(one, made, status="unsupported", reason=reason), None, RunFacts()
         # A copy: what a method writes into its world may reach neither the harness nor the next method.
         with spent.fitting():
             learner = method.fit(made.world.clone(), one.seed, spent.validating(validator(made)))
@@ -159,14 +190,18 @@ def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> tu
             return evaluate(spent.asked(frozen), part.board, part.world, part.test)
 
         whole = _with_frozen(made, again)
-        return _record(one, made, whole, fitted - started, evaluated - fitted, parameters=learner.parameters()), _rows(whole)
+        return record_of(one, made, whole, learner.parameters()), rows_of(whole), _facts(started, fitted, evaluated)
     except MethodError as error:
         reason, trace = str(error), traceback.format_exc()
     except BenchmarkError:
         raise
     except (Exception, SystemExit) as error:
         reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
-    return _record(one, made, status="failed", reason=reason, trace=trace), None
+    return record_of(one, made, status="failed", reason=reason), None, RunFacts(traceback=trace)
+
+
+def _facts(started: float, fitted: float, evaluated: float) -> RunFacts:
+    return RunFacts(fit_seconds=round(fitted - started, 3), evaluate_seconds=round(evaluated - fitted, 3))
 
 
 def _with_frozen(made: Split, measure: Callable[[Split], Evaluation]) -> Evaluation:
@@ -176,70 +211,6 @@ def _with_frozen(made: Split, measure: Callable[[Split], Evaluation]) -> Evaluat
         return found
     frozen = found if made.frozen is None else measure(made.frozen)
     return replace(found, columns={**found.columns, FROZEN + made.board.metric: frozen.columns[made.board.metric]})
-
-
-def _record(
-    one: Identity,
-    made: Split,
-    found: Evaluation | None = None,
-    fit_seconds: float = 0.0,
-    evaluate_seconds: float = 0.0,
-    parameters: int = 0,
-    status: Status = "ok",
-    reason: str = "",
-    trace: str = "",
-) -> CellRecord:
-    board = made.board
-    facts = BoardFacts(
-        title=board.title,
-        description=board.description,
-        track=board.track,
-        goal=board.goal,
-        cut=board.cut,
-        shots=board.shots,
-        relevant_from=board.relevant_from,
-        metric=board.metric,
-        higher_is_better=board.higher_is_better,
-        metrics=board.metrics,
-        n_seeds=board.pin(made.dataset).seeds,
-        synthetic=made.synthetic,
-        terms=source(made.dataset).terms,
-        draws=board.draws(made.dataset),
-        **_published(board, made.dataset),
-    )
-    names = [*found.columns, *found.whole] if found else []
-    summary = {name: {k: found.mean(name, k) for k in found.shots} for name in names} if found else {}
-    return CellRecord(
-        identity=one,
-        board=facts,
-        status=status,
-        reason=reason,
-        traceback=trace,
-        n_tasks=len(made.test),
-        counts=made.counts,
-        summary=summary,
-        fit_seconds=round(fit_seconds, 3),
-        evaluate_seconds=round(evaluate_seconds, 3),
-        parameters=parameters,
-        machine=machine(one.device),
-        versions=environment.versions(),
-    )
-
-
-def _published(board: Board, dataset: str) -> dict[str, Any]:
-    """What a preset's paper says of its rows on this data set."""
-    rows = [(methods.entry(row.method, dict(row.settings)).name, row) for row in board.rows]
-    return {
-        "published": {name: dict(row.published[dataset]) for name, row in rows if dataset in row.published},
-        "called": {name: row.called for name, row in rows if row.called},
-    }
-
-
-def _rows(found: Evaluation) -> pa.Table:
-    """A row a (k, task): the unit of every interval. Tasks are numbered, users are not named."""
-    task = np.tile(np.arange(found.n_tasks, dtype=np.int32), len(found.shots))
-    k = np.repeat(np.array(found.shots, dtype=np.int32), found.n_tasks)
-    return pa.table({"task": task, "k": k, **found.columns})
 
 
 def seed_everything(seed: int) -> None:

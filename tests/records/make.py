@@ -59,9 +59,6 @@ def record(
             "catalogue": 50,
         },
         summary={},
-        fit_seconds=0.0,
-        evaluate_seconds=0.0,
         parameters=0,
-        machine={},
         versions={},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pydantic import ValidationError
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_atomic
-from benchmark.records.schema import CellRecord
+from benchmark.records import store as store_module
+from benchmark.records.schema import SCHEMA_VERSION, CellRecord, RunFacts
+from benchmark.records.speed import SpeedStore
 from benchmark.records.store import CellStore
 from tests.records.make import record
+from tests.records.make_speed import speed_record
 
 ROWS = pa.table({"task": [0, 1] * 3, "k": [0, 0, 1, 1, 5, 5], "mae": [0.5, 0.25] * 3})
 
@@ -118,7 +122,74 @@ def test_a_record_that_contradicts_its_rows_is_no_cell(tmp_path, change):
     assert store.records() == []
 
 
-@pytest.mark.parametrize("change", [{"status": "great"}, {"schema_version": 2}, {"fit_seconds": -1}, {"surprise": 1}, {"rows_sha256": 3}])
+CHANGES = [{"status": "great"}, {"schema_version": SCHEMA_VERSION + 1}, {"n_tasks": -1}, {"surprise": 1}, {"rows_sha256": 3}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_schema_refuses(change):
     with pytest.raises(ValidationError):
         CellRecord.model_validate(record().model_dump() | change)
+
+
+def test_what_a_run_took_stands_apart_and_decides_nothing(tmp_path):
+    one, two = CellStore(tmp_path / "one"), CellStore(tmp_path / "two")
+    facts = RunFacts(seconds=3.0, fit_seconds=1.0, machine={"cpu": "A"}, traceback="File /home/a")
+    written = one.write(record(), ROWS, facts)
+    two.write(record(), ROWS, RunFacts(seconds=9.0, machine={"cpu": "B"}))
+    for suffix in (".json", ".parquet"):
+        assert one.path(written.key).with_suffix(suffix).read_bytes() == two.path(written.key).with_suffix(suffix).read_bytes()
+    assert one.facts(written.key) == facts
+    beside = one.path(written.key).with_suffix(".run.json")
+    for damage in (b"{", b'{"schema_version": 9}'):
+        beside.write_bytes(damage)
+        assert (one.facts(written.key), one.records()) == (None, [written])
+    beside.unlink()
+    assert (one.facts(written.key), one.records()) == (None, [written])
+
+
+def test_a_cell_that_is_there_has_what_its_run_took(tmp_path, monkeypatch):
+    """Whenever the writer dies, there is no cell yet, or its facts are there."""
+    order = []
+    monkeypatch.setattr(store_module, "write_atomic", lambda path, content: order.append(path.name))
+    CellStore(tmp_path).write(record(), ROWS, RunFacts())
+    assert order == ["seed-0.run.json", "seed-0.parquet", "seed-0.json"]
+
+
+def test_a_cell_is_forgotten_whole(tmp_path):
+    store = CellStore(tmp_path)
+    store.write(record(), ROWS, RunFacts())
+    store.remove(record().key)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("beside", [{}, {"surprise": 1}])
+def test_a_record_of_a_later_suite_is_refused_and_kept(tmp_path, beside):
+    store = CellStore(tmp_path)
+    store.write(record(), ROWS)
+    path = store.path(record().key)
+    later = json.dumps({**json.loads(path.read_bytes()), "schema_version": SCHEMA_VERSION + 1, **beside})
+    path.write_text(later)
+    sentence = rf"seed-0\.json is a record of schema version {SCHEMA_VERSION + 1}, and .* up to {SCHEMA_VERSION}: .*; update the suite"
+    for read in (lambda: store.read(record().key), store.records):
+        with pytest.raises(BenchmarkError, match=sentence):
+            read()
+    assert path.read_text() == later
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, "2", True, None])
+def test_any_other_schema_is_no_cell(tmp_path, version):
+    store = CellStore(tmp_path)
+    store.write(record(), ROWS)
+    path = store.path(record().key)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema_version": version}))
+    assert store.read(record().key) is None
+
+
+def test_a_speed_record_of_a_later_suite_is_refused(tmp_path):
+    store = SpeedStore(tmp_path)
+    one = store.write(speed_record())
+    path = store.path(one.key, one.machine_id)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema_version": 2}))
+    for read in (lambda: store.read(one.key, one.machine_id), store.records):
+        with pytest.raises(BenchmarkError, match="is a record of schema version 2, and this suite reads versions up to 1"):
+            read()

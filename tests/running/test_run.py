@@ -20,6 +20,7 @@ from benchmark.data import store
 from benchmark.evaluation.evaluate import evaluate, validator
 from benchmark.protocol import boards, tracks
 from benchmark.records.store import CellStore
+from benchmark.running.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "tests.hostile.methods"
@@ -53,12 +54,15 @@ def _methods(*names: str) -> list[str]:
 
 
 def _cells(out: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(p.relative_to(out)): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(out.glob("cells/**/seed-*.json"))}
+    return {str(p.relative_to(out)): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(out.glob("cells/**/seed-*[0-9].json"))}
 
 
 def _numbers(out: Path) -> dict[str, bytes]:
-    parquet = {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.glob("cells/**/*.parquet"))}
-    return parquet | {p.name: p.read_bytes() for p in sorted((out / "leaderboards").glob("*.md"))}
+    """Every byte that is the same wherever it is made: records, rows and pages, but not what a run took."""
+    same = {
+        str(p.relative_to(out)): p.read_bytes() for kind in ("[0-9].json", ".parquet") for p in sorted(out.glob(f"cells/**/seed-*{kind}"))
+    }
+    return same | {p.name: p.read_bytes() for p in sorted((out / "leaderboards").glob("*.md"))}
 
 
 def test_killed_in_the_middle_and_started_again(cache, tmp_path):
@@ -97,7 +101,13 @@ def test_numbers_do_not_depend_on_workers_or_on_the_order_of_cells(cache, tmp_pa
     _run(cache, tmp_path / "three", *_methods(*reversed(names)), *quick, "--workers", "3")
     one, three = _numbers(tmp_path / "one"), _numbers(tmp_path / "three")
     assert one == three
-    assert len(one) == 2 * 2 * (len(names) + 2) + 2
+    cells = 2 * 2 * (len(names) + 2)
+    assert len(one) == cells * 2 + 2
+    store = CellStore(tmp_path / "three")
+    facts = [store.facts(record.key) for record in store.records()]
+    assert len(facts) == cells
+    assert all(one.seconds >= one.fit_seconds >= 0 and one.machine == machine("cpu") for one in facts)
+    assert any(one.training_seconds > 0 for one in facts)
 
 
 def test_two_runs_at_once_share_the_work(cache, tmp_path):
