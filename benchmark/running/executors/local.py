@@ -101,21 +101,19 @@ class _Pool:
                 yield Outcome(one.job.cell, "said", told.text)
             return
         del self.busy[pipe]
-        seconds = time.monotonic() - one.since
-        outcome = _lost(one, seconds) if told is None else replace(told, seconds=seconds)
+        outcome = _lost(one) if told is None else replace(told, seconds=time.monotonic() - one.since)
         alive = told is not None
         if _is_of_the_machine(one, outcome) and not one.job.again:
-            yield replace(outcome, status="again")
+            outcome = replace(outcome, status="again")
             self.waiting.appendleft(replace(one.job, again=True))
-            one.worker.stop()
             alive = False
-        else:
-            yield outcome
-        if self.waiting:
-            yield self.start(one.worker if alive else self.spawn())
-        elif alive:
-            pipe.send(None)
-            one.worker.process.join()
+        if not (alive and self.waiting):
+            one.worker.stop()  # it has answered and holds nothing
+        # The next cell is given out before anyone hears of this one, so that no worker is out of `busy` when the run is broken off.
+        started = self.start(one.worker if alive else self.spawn()) if self.waiting else None
+        yield outcome
+        if started is not None:
+            yield started
 
     def patience(self) -> float | None:
         """Seconds until a running cell is overdue."""
@@ -157,7 +155,8 @@ def _is_of_the_machine(one: _Busy, outcome: Outcome) -> bool:
     return outcome.status == "failed" and any(sign in outcome.reason for sign in OUT_OF_MEMORY)
 
 
-def _lost(one: _Busy, seconds: float) -> Outcome:
+def _lost(one: _Busy) -> Outcome:
+    seconds = time.monotonic() - one.since
     how, cause = f"its worker {how_it_ended(one.worker.process)}", ""
     if (one.worker.process.exitcode or 0) > 0 and seconds < START_SECONDS:
         cause = ', perhaps for want of `if __name__ == "__main__":` around a call with several workers; see its error above'
