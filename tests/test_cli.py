@@ -123,8 +123,8 @@ def test_this_process_and_a_worker_give_the_same_numbers(finished, tmp_path):
     here = benchmark.run("user-ranking", "ml-latest-small", out=tmp_path, **chosen)
     there = benchmark.run("user-ranking", "ml-latest-small", out=finished, **chosen)
     assert here.equals(there)
-    files = sorted(path.relative_to(tmp_path) for path in tmp_path.glob("cells/**/*.parquet"))
-    assert files
+    files = [path.relative_to(tmp_path) for path in tmp_path.glob("cells/**/seed-*") if not path.name.endswith(".run.json")]
+    assert {path.suffix for path in files} == {".json", ".parquet"}
     assert all((tmp_path / path).read_bytes() == (finished / path).read_bytes() for path in files)
 
 

@@ -28,7 +28,8 @@ MAY = {
     "listing": {"data", "protocol.boards", "running.methods"},
     "datasheet": {"data", "errors", "protocol.boards"},
     "notebook": {"data", "errors", "protocol", "records", "reporting", "running"},
-    "cli": {"data.fetching", "datasheet", "errors", "listing", "reporting", "running", "tuning", "__init__"},
+    "options": {"__init__"},
+    "cli": {"data.fetching", "datasheet", "errors", "listing", "options", "records", "reporting", "running", "tuning"},
 }
 OUTSIDE = {
     "contract": {"torch"},
@@ -37,6 +38,7 @@ OUTSIDE = {
     "records": {"pydantic", "pyarrow", "filelock"},
     "reporting": {"numpy", "tabulate"},
     "cli": set(),
+    "options": set(),
     "listing": set(),
     "datasheet": set(),
 }

@@ -15,6 +15,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -55,18 +56,18 @@ class CellStore:
             pq.write_table(rows, buffer, compression="zstd")
             content = buffer.getvalue()
             record = record.model_copy(update={"rows_sha256": hashlib.sha256(content).hexdigest()})
-        told = None if facts is None else _written(facts)
-        self.put(record.key, _written(record), content, told)
+        self.put(record.key, _written(record), content, facts)
         return record
 
-    def put(self, key: Key, record: bytes, rows: bytes | None, facts: bytes | None) -> None:
+    def put(self, key: Key, record: bytes, rows: bytes | None, facts: RunFacts | None) -> None:
         """Writes the files of a cell, that which makes it a cell last; what is None is removed."""
         path = self.path(key)
-        for other, content in ((path.with_suffix(".run.json"), facts), (path.with_suffix(".parquet"), rows)):
+        beside = {".run.json": None if facts is None else _written(facts), ".parquet": rows}
+        for suffix, content in beside.items():
             if content is None:
-                other.unlink(missing_ok=True)
+                path.with_suffix(suffix).unlink(missing_ok=True)
             else:
-                write_atomic(other, content)
+                write_atomic(path.with_suffix(suffix), content)
         write_atomic(path, record)
 
     def read(self, key: Key) -> CellRecord | None:
@@ -116,8 +117,12 @@ class CellStore:
 
     def rows(self, record: CellRecord) -> dict[str, list[float]]:
         """The columns of a cell's parquet: task, k and the metrics."""
-        columns: dict[str, list[float]] = pq.read_table(self.path(record.key).with_suffix(".parquet")).to_pydict()
+        columns: dict[str, list[float]] = _table(self.path(record.key).with_suffix(".parquet").read_bytes()).to_pydict()
         return columns
+
+    def column(self, record: CellRecord, metric: str) -> Any:
+        """One metric of every row, as an array [n_k * T]: all tasks at the first k, then at the next."""
+        return _table(self.path(record.key).with_suffix(".parquet").read_bytes(), [metric])[metric].to_numpy()
 
     def paths(self) -> list[Path]:
         """Where JSON of cells lies, whole or torn, in an order that the file system does not decide."""
@@ -156,16 +161,19 @@ def _record(path: Path, content: bytes) -> CellRecord:
         raise
 
 
+def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """A small parquet file. Its threads would cost several times what reading does."""
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
+
+
 def _agree(record: CellRecord, content: bytes) -> bool:
     """Whether the record says of its rows what they are: so many tasks at each k, and these means."""
-    rows = pq.read_table(io.BytesIO(content))
+    rows = _table(content)
     n, shots = record.n_tasks, record.board.shots
     if rows.num_rows != n * len(shots):
         return False
     for metric in set(rows.column_names) & set(record.summary):
-        values = rows[metric].to_pylist()
-        for place, k in enumerate(shots):
-            mean = math.fsum(values[place * n : (place + 1) * n]) / n
+        for k, mean in zip(shots, rows[metric].to_numpy().reshape(len(shots), n).mean(1).tolist(), strict=True):
             if not math.isclose(record.summary[metric].get(k, math.nan), mean, rel_tol=1e-9, abs_tol=1e-12):
                 return False
     return True

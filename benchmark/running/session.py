@@ -55,7 +55,7 @@ class Request:
 def run(request: Request) -> int:
     """Runs the cells that are not done, then prints and leaves the leaderboards; returns the exit code."""
     started = time.monotonic()
-    made, workers = _plan(request), _workers(request)
+    made, workers = planned(request), n_workers(request)
     store = CellStore(request.out)
     wanted = made.cells if request.fresh else unfinished(made.cells, store)
     todo, refused = _sound(wanted)
@@ -173,7 +173,8 @@ def _time(ended: list[Outcome], beside: float) -> str:
     return f"time: {shares} of {minutes} min {seconds} s in cells; {beside:.0f} s before and after them"
 
 
-def _plan(request: Request) -> Plan:
+def planned(request: Request) -> Plan:
+    """The cells that a command asks for; a UsageError where there are none."""
     plan.checked_device(request.device)
     if request.cell_seconds is not None and not 0 < request.cell_seconds < math.inf:
         raise UsageError(f"--cell-seconds got {request.cell_seconds:g}; wanted a number of seconds above 0")
@@ -187,7 +188,8 @@ def _plan(request: Request) -> Plan:
     return made
 
 
-def _workers(request: Request) -> int:
+def n_workers(request: Request) -> int:
+    """As many as were asked for; else one a core, and one on a GPU."""
     if request.workers is not None:
         return plan.checked_count("--workers", request.workers)
     return 1 if request.device == "cuda" else len(os.sched_getaffinity(0))

@@ -59,9 +59,8 @@ def _cells(out: Path) -> dict[str, tuple[int, bytes]]:
 
 def _numbers(out: Path) -> dict[str, bytes]:
     """Every byte that is the same wherever it is made: records, rows and pages, but not what a run took."""
-    same = {
-        str(p.relative_to(out)): p.read_bytes() for kind in ("[0-9].json", ".parquet") for p in sorted(out.glob(f"cells/**/seed-*{kind}"))
-    }
+    files = [*out.glob("cells/**/seed-*[0-9].json"), *out.glob("cells/**/*.parquet")]
+    same = {str(p.relative_to(out)): p.read_bytes() for p in sorted(files)}
     return same | {p.name: p.read_bytes() for p in sorted((out / "leaderboards").glob("*.md"))}
 
 
