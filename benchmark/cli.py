@@ -63,6 +63,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         data_dir=arguments.data_dir,
         untuned=arguments.untuned,
         speed=getattr(arguments, "speed", None),
+        cell_seconds=getattr(arguments, "cell_seconds", None),
+        style="quiet" if getattr(arguments, "quiet", False) else "json" if getattr(arguments, "json", False) else "auto",
     )
 
 

@@ -88,4 +88,5 @@ def _is_orphan(path: Path) -> bool:
         except PermissionError:
             return False
         return False
-    return time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS
+    # A clock that jumped back leaves files of the future; one that is hours ahead is as little being written as an old one.
+    return abs(time.time() - path.stat().st_mtime) > FORGOTTEN_SECONDS

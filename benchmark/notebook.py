@@ -68,7 +68,7 @@ def run(
     data.verify(dataset, Path(data_dir) if data_dir else None)
     store = CellStore(Path(out))
     todo = [cell for cell in made.cells if not cell.is_done(store.read(cell.key))]
-    outcomes = list(inline.run(todo, store.root) if workers == 1 else local.run(todo, store.root, workers, device))
+    outcomes = list(inline.Inline().run(todo, store.root) if workers == 1 else local.Local(workers, device).run(todo, store.root))
     bad = [one for one in outcomes if one.status in ("failed", "lost")]
     if bad:
         raise BenchmarkError(f"{len(bad)} cells failed; the first, {'/'.join(map(str, bad[0].cell.key))}: {bad[0].reason}")

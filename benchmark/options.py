@@ -78,6 +78,12 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="measure speed on every board asked for, or not at all (default: once a data set, on user-ranking or user-rating)",
     )
+    run.add_argument(
+        "--cell-seconds", type=float, metavar="S", help="stop a cell that takes longer, and record it as failed (default: none)"
+    )
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="no progress; tables and errors as ever")
+    shown.add_argument("--json", action="store_true", help="progress on stderr as JSON objects, one a line")
     run.add_argument("--fresh", action="store_true", help="do the chosen cells again, also the finished ones")
 
 

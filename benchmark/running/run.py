@@ -100,6 +100,10 @@ class Finished:
         return self.record.reason
 
     @property
+    def traceback(self) -> str:
+        return self.facts.traceback
+
+    @property
     def training_seconds(self) -> float:
         return self.facts.training_seconds
 

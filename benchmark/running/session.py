@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Sequence, Set, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
+from benchmark import files
 from benchmark.data import store as data
 from benchmark.errors import BenchmarkError, UsageError
 from benchmark.files import checked_folder
 from benchmark.protocol import boards
 from benchmark.records.speed import SpeedStore, machine_id
-from benchmark.records.store import CellStore
+from benchmark.records.store import CellStore, Key, label
 from benchmark.reporting.markdown import text
-from benchmark.reporting.pages import read, read_speed, render
+from benchmark.reporting.pages import read_speed, render
 from benchmark.reporting.speed import speed_text
+from benchmark.reporting.tables import tables as tables_of
 from benchmark.running import methods, plan, tuned
-from benchmark.running.executors import local
-from benchmark.running.executors.local import Outcome
+from benchmark.running.executors import acts
+from benchmark.running.executors.local import Local
+from benchmark.running.executors.outcome import Act, Executor, Outcome
 from benchmark.running.machine import machine
 from benchmark.running.plan import Cell, Plan
+from benchmark.running.progress import Style, progress, tell
 from benchmark.running.run import split
-from benchmark.running.speed import chosen, is_done, run_speed_cell
+from benchmark.running.speed import chosen, is_done
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Request:
     data_dir: Path | None
     untuned: bool = False
     speed: bool | None = None  # on every board; on none; or once a data set, on a board that stands for the others
+    cell_seconds: float | None = None  # the most that a cell may take
+    style: Style = "auto"  # of the progress
 
 
 def run(request: Request) -> int:
@@ -52,7 +57,7 @@ def run(request: Request) -> int:
     started = time.monotonic()
     made, workers = planned(request), n_workers(request)
     store = CellStore(request.out)
-    wanted = [cell for cell in made.cells if request.fresh or not cell.is_done(store.read(cell.key))]
+    wanted = made.cells if request.fresh else unfinished(made.cells, store)
     todo, refused = _sound(wanted)
     if request.fresh:
         for cell in todo:
@@ -60,32 +65,49 @@ def run(request: Request) -> int:
     if refused and not todo:
         raise BenchmarkError("\n".join(refused))
     checked_folder(request.out)
-    store.sweep()
+    sweep(request.out)
     first = time.monotonic()
-    ended = _watch(local.run(todo, request.out, workers, request.device), len(todo), len(made.cells) - len(wanted) + len(todo), "cells")
-    ended += _measure_speed(made, request)
-    last = time.monotonic()
-    bad = [one for one in ended if one.status in ("failed", "lost")]
+    total = len(made.cells) - len(wanted) + len(todo)
     try:
-        _show(made, request)
+        ended = _watch(Local(workers, request.device, request.cell_seconds), acts.accuracy, todo, total, "cells", workers, request)
+        ended += _measure_speed(made, request)
+    except KeyboardInterrupt:
+        sweep(request.out)  # the workers are gone, and may have been writing
+        raise
+    last = time.monotonic()
+    bad = [one for one in ended if one.is_bad]
+    damaged: list[str] = []
+    try:
+        damaged = _show(made, request, {cell.key for cell in made.cells} - {cell.key for cell in wanted})
     finally:
-        for line in [*_reasons(bad), *refused]:
-            print(line, file=sys.stderr)
-        if ended:
-            print(_time(ended, time.monotonic() - started - (last - first)), file=sys.stderr)
-    return 1 if bad or refused else 0
+        _say([*_reasons(bad), *refused, *damaged], "error", request)
+    if ended and request.style != "quiet":
+        _say([_time(ended, time.monotonic() - started - (last - first))], "time", request)
+    return 1 if bad or refused or damaged else 0
 
 
-def _watch(outcomes: Generator[Outcome, None, None], todo: int, total: int, what: str) -> list[Outcome]:
-    """Shows each outcome as it comes; returns those that are ends."""
-    progress = Progress(todo, total, what, sys.stderr)
+def unfinished(cells: Sequence[Cell], store: CellStore) -> list[Cell]:
+    """The cells that are not done."""
+    return [cell for cell in cells if not cell.is_done(store.glance(cell.key))]
+
+
+def sweep(out: Path) -> None:
+    """Removes what killed writers left where a run writes."""
+    for folder in ("cells", "speed", "leaderboards"):
+        files.sweep(out / folder)
+
+
+def _watch(executor: Executor, act: Act, todo: list[Cell], total: int, what: str, workers: int, request: Request) -> list[Outcome]:
+    """Runs cells and shows each outcome as it comes; returns those that are ends."""
+    shown = progress(request.style, todo, total, what, workers, sys.stderr, request.out)
+    outcomes = executor.run(todo, request.out, act)
     try:
         for outcome in outcomes:
-            progress.show(outcome)
+            shown.show(outcome)
     finally:
         outcomes.close()
-        progress.end()
-    return progress.ended
+        shown.end()
+    return shown.ended
 
 
 def _measure_speed(made: Plan, request: Request) -> list[Outcome]:
@@ -93,14 +115,24 @@ def _measure_speed(made: Plan, request: Request) -> list[Outcome]:
     if request.speed is False:
         return []
     accuracy, store = CellStore(request.out), SpeedStore(request.out)
-    able = [cell for cell in made.cells if (record := accuracy.read(cell.key)) and record.status == "ok" and cell.is_done(record)]
+    able = [cell for cell in made.cells if (record := accuracy.glance(cell.key)) and record.status == "ok" and cell.is_done(record)]
     cells = chosen(able, every_board=bool(request.speed))
     todo = [cell for cell in cells if request.fresh or not is_done(cell, store, quietly=bool(request.speed))]
     if not todo:
         return []
     for cell in todo:
         store.remove(cell.key, machine_id(machine(request.device)))
-    return _watch(local.run(todo, request.out, 1, request.device, run_speed_cell), len(todo), len(cells), "speed measurements")
+    executor = Local(1, request.device, request.cell_seconds)
+    return _watch(executor, acts.speed, todo, len(cells), "speed measurements", 1, request)
+
+
+def _say(lines: Sequence[str], event: str, request: Request) -> None:
+    """Last words on stderr."""
+    for line in lines:
+        if request.style == "json":
+            tell(sys.stderr, event, message=line)
+        else:
+            print(line, file=sys.stderr)
 
 
 def _sound(todo: list[Cell]) -> tuple[list[Cell], list[str]]:
@@ -128,10 +160,7 @@ def _reasons(bad: list[Outcome]) -> list[str]:
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for one in bad:
         groups.setdefault((one.status, one.reason), []).append(one)
-    return [
-        f"{_label(ones[0].cell)}{f' and {len(ones) - 1} more' if len(ones) > 1 else ''}: {status}: {reason}"
-        for (status, reason), ones in groups.items()
-    ]
+    return [f"{label(ones[0].cell.key)}{_more(ones)}: {status}: {reason}" for (status, reason), ones in groups.items()]
 
 
 def _time(ended: list[Outcome], beside: float) -> str:
@@ -147,6 +176,8 @@ def _time(ended: list[Outcome], beside: float) -> str:
 def planned(request: Request) -> Plan:
     """The cells that a command asks for; a UsageError where there are none."""
     plan.checked_device(request.device)
+    if request.cell_seconds is not None and not 0 < request.cell_seconds < math.inf:
+        raise UsageError(f"--cell-seconds got {request.cell_seconds:g}; wanted a number of seconds above 0")
     named = request.methods or request.settings
     entries = plan.known_methods(request.methods, [methods.parse_setting(one) for one in request.settings]) if named else None
     names = request.boards or tuple(boards.board_names())
@@ -164,10 +195,15 @@ def n_workers(request: Request) -> int:
     return 1 if request.device == "cuda" else len(os.sched_getaffinity(0))
 
 
-def _show(made: Plan, request: Request) -> None:
-    """The tables of what was asked for, the pages, and what could not run for want of data."""
+def _show(made: Plan, request: Request, kept: Set[Key]) -> list[str]:
+    """The tables of what was asked for, the pages, and what could not run for want of data.
+
+    Returns a line where a cell that was `kept` as done at a glance does not bear a full look. It is forgotten.
+    """
     asked = {(cell.identity.board, cell.identity.dataset, cell.identity.board_sha256) for cell in made.cells}
-    tables = read(request.out)
+    store = CellStore(request.out)
+    records = store.records()
+    tables = tables_of(records, store.rows)
     for table in tables:
         if (table.board, table.dataset, table.board_sha256) in asked:
             print(text(table) + "\n")
@@ -181,56 +217,17 @@ def _show(made: Plan, request: Request) -> None:
         print(f"not run, its data is not here: {dataset} ({', '.join(waiting)})")
     if made.absent:
         print("what each takes, and its terms, says `python -m benchmark data info NAME`")
+    return _forgotten(kept - {record.key for record in records}, store)
 
 
-def _label(cell: Cell) -> str:
-    board, dataset, method, seed_index = cell.key
-    return f"{board}/{dataset}/{method}/seed-{seed_index}"
+def _forgotten(missing: Set[Key], store: CellStore) -> list[str]:
+    damaged = [key for key in missing if store.glance(key) and not store.read(key)]
+    for key in damaged:
+        store.remove(key)
+    if not damaged:
+        return []
+    return [f"{label(min(damaged))}{_more(damaged)}: the record contradicts its rows and is removed; run the same command again"]
 
 
-class Progress:
-    """Cells done, running, failed and the time left: one live line on a terminal, plain lines in a pipe."""
-
-    def __init__(self, todo: int, total: int, what: str, stream: TextIO) -> None:
-        self.ended: list[Outcome] = []
-        self._total, self._kept, self._stream = total, total - todo, stream
-        self._running: dict[tuple[str, str, str, int], str] = {}
-        self._live = stream.isatty()
-        self._started = time.monotonic()
-        stream.write(f"{total} {what}: {total - todo} done before, {todo} to run\n")
-
-    def show(self, outcome: Outcome) -> None:
-        key = outcome.cell.key
-        if outcome.status == "running":
-            self._running[key] = _label(outcome.cell)
-        else:
-            self._running.pop(key, None)
-            self.ended.append(outcome)
-            if not self._live:
-                self._stream.write(
-                    f"[{self._kept + len(self.ended)}/{self._total}] {_label(outcome.cell)} {outcome.status} "
-                    f"in {outcome.seconds:.1f} s{self._left()}\n"
-                )
-                self._stream.flush()
-        if self._live:
-            width = shutil.get_terminal_size().columns
-            self._stream.write(f"\r\x1b[2K{self._line()[: width - 1]}")
-            self._stream.flush()
-
-    def _line(self) -> str:
-        failed = sum(one.status in ("failed", "lost") for one in self.ended)
-        now = ", ".join(self._running.values())
-        done = self._kept + len(self.ended)
-        return f"{done}/{self._total} done, {len(self._running)} running, {failed} failed{self._left()}  {now}"
-
-    def _left(self) -> str:
-        remaining = self._total - self._kept - len(self.ended)
-        if not self.ended or not remaining:
-            return ""
-        seconds = (time.monotonic() - self._started) / len(self.ended) * remaining
-        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"
-
-    def end(self) -> None:
-        if self._live:
-            self._stream.write("\r\x1b[2K")
-        self._stream.flush()
+def _more(ones: Sized) -> str:
+    return f" and {len(ones) - 1} more" if len(ones) > 1 else ""

@@ -62,7 +62,7 @@ def compare(
 
 def _run(cells: Sequence[Cell], store: CellStore, workers: int, device: str) -> int:
     todo = [cell for cell in cells if not cell.is_done(store.read(cell.key))]
-    return sum(outcome.status in ("failed", "lost") for outcome in local.run(todo, store.root, workers, device))
+    return sum(outcome.status in ("failed", "lost") for outcome in local.Local(workers, device).run(todo, store.root))
 
 
 def _row(

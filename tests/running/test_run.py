@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -146,7 +147,7 @@ def test_broken_methods_fail_alone_and_say_why(cache, tmp_path):
     assert "8 cells: 6 done before, 2 to run" in again.stderr, "what failed is tried again, what is done is not"
 
 
-def test_a_smaller_batch_is_noted_and_other_warnings_are_shown(cache, tmp_path):
+def test_a_smaller_batch_is_noted_and_other_warnings_are_logged(cache, tmp_path):
     """On a device whose memory is too small for the board's batch the numbers are there, and the record and the table say how."""
     name = f"{HOSTILE}:SmallMemory"
     done = _run(cache, tmp_path, "--seeds", "1", "--workers", "1", *_methods(name, "popularity"))
@@ -158,8 +159,11 @@ def test_a_smaller_batch_is_noted_and_other_warnings_are_shown(cache, tmp_path):
     assert records[name].status == "ok"
     assert records[name].notes == tuple(said.split("; "))
     assert records["popularity"].notes == ()
-    assert "a warning of another kind" in done.stderr
-    assert "Reduced" not in done.stderr
+    for goal in ("ranking", "rating"):
+        log = (tmp_path / f"logs/user-{goal}/ml-latest-small/{quote(name)}/seed-0.log").read_text()
+        assert "a warning of another kind" in log
+        assert "Reduced" not in log
+    assert "warning" not in done.stderr
 
 
 def test_what_a_method_writes_into_its_world_stays_with_it(cache, tmp_path):
