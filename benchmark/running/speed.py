@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import traceback
 from collections.abc import Sequence
@@ -95,6 +96,7 @@ def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:
     method = methods.build(cell.entry)
     name, reference = _reference(cell.board, one.dataset, one.seed_index, cell.data_dir, one.device)
     quiet, memory, first = Quiet(), Memory(one.device), condition(one.device)
+    gc.freeze()  # what is here stays: no later collection need look through it
     if shared := shared_gpu(first):
         logging.getLogger(__name__).warning("%s is measured although %s; its figures are marked", "/".join(map(str, cell.key)), shared)
     spent, drawn = TimeSpent(one.device), TaskSampler.drawn

@@ -93,10 +93,10 @@ def test_whatever_decides_a_number_changes_the_boards_hash(change):
     assert boards.parse(_table(**change), "x.toml").sha256 != boards.load("user-ranking").sha256
 
 
-def test_words_and_the_count_of_seeds_do_not():
-    other = _table(title="Other", description="Words.", datasets={})
+def test_words_the_count_of_seeds_and_what_is_timed_do_not():
+    other = _table(title="Other", description="Words.", datasets={}, speed=False)
     assert boards.parse(other, "x.toml").sha256 == boards.load("user-ranking").sha256
 
 
 def test_every_field_of_a_board_either_decides_or_is_known_not_to():
-    assert set(boards.Board.__dataclass_fields__) == {*boards.DECIDES, "title", "description", "datasets", "rows"}
+    assert set(boards.Board.__dataclass_fields__) == {*boards.DECIDES, "title", "description", "datasets", "rows", "speed"}
