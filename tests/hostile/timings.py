@@ -127,7 +127,7 @@ class LeavesWork(Honest):
     """Goes on working after it has answered."""
 
     def adapt(self, support):
-        threading.Thread(target=work, args=(0.2,), daemon=True).start()
+        threading.Thread(target=lambda: (work(), time.sleep(2.0)), daemon=True).start()
         return {"mean": support.rating[:, :1].clone()}
 
 
