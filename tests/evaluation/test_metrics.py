@@ -156,3 +156,30 @@ def test_errors_are_means_within_a_task():
     got = metrics.errors(predicted, rating, mask)
     assert got["mae"].tolist() == [1.5, 0.5]
     assert got["rmse"].tolist() == pytest.approx([2.5**0.5, 0.5])
+
+
+@pytest.mark.parametrize("distinct", [0, 2000, 40, 3])
+@pytest.mark.parametrize("columns", [3706, 3705, 5000])
+def test_long_rows_are_folded_without_a_difference(monkeypatch, columns, distinct):
+    luck = torch.Generator().manual_seed(columns + distinct)
+    scores = torch.rand(60, columns, generator=luck)
+    scores = (scores * distinct).floor() if distinct else scores
+    scores[torch.rand(60, columns, generator=luck) < torch.linspace(0, 0.9995, 60)[:, None]] = -torch.inf  # some have fewer than 10 left
+    scores[:, 0] = 0.0
+    relevant = torch.rand(60, columns, generator=luck) < 0.05
+    popularity = torch.rand(columns, generator=luck, dtype=torch.float64)
+
+    def measured():
+        places, coverage = metrics.top_places(scores, relevant), metrics.Coverage(torch.ones(columns, dtype=torch.bool))
+        coverage.add(places, scores)
+        found = metrics.ranking(places, relevant.sum(1).clamp(min=1))
+        return {**found, "popularity": metrics.mean_popularity(places, scores, popularity), "coverage": torch.tensor(coverage.share())}
+
+    folded = measured()
+    value, column = metrics.highest(scores, 11)
+    assert torch.equal(value, scores.topk(11).values)
+    assert torch.equal(scores.gather(1, column), value)
+    assert all(len(set(row)) == 11 for row in column.tolist()), "no column stands twice"
+    monkeypatch.setattr(metrics, "SHORTEST", 10**9)
+    for name, wanted in measured().items():
+        torch.testing.assert_close(folded[name], wanted, rtol=1e-12, atol=1e-12)

@@ -108,7 +108,7 @@ class _Pool:
             self.waiting.appendleft(replace(one.job, again=True))
             alive = False
         if not (alive and self.waiting):
-            one.worker.stop()  # it has answered and holds nothing
+            one.worker.dismiss()
         # The next cell is given out before anyone hears of this one, so that no worker is out of `busy` when the run is broken off.
         started = self.start(one.worker if alive else self.spawn()) if self.waiting else None
         yield outcome

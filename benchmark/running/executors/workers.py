@@ -30,6 +30,7 @@ ONE_THREAD = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREAD
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 TRACE = signal.SIGUSR1  # makes a worker write to its stderr where it is, whatever it is doing
 TRACE_SECONDS = 0.2  # for that
+DISMISS_SECONDS = 5.0  # for a process that has nothing left to do
 PARENT_SECONDS = 2.0  # how often a worker looks whether its parent is there
 
 
@@ -42,6 +43,13 @@ class Worker:
         """Ends the process, whatever it is doing."""
         self.process.kill()
         self.process.join()
+
+    def dismiss(self) -> None:
+        """Lets a process that has answered end by itself, so that its libraries tidy up; ends it where it does not."""
+        with suppress(OSError):
+            self.pipe.send(None)
+        self.process.join(DISMISS_SECONDS)
+        self.stop()
 
     def trace(self) -> None:
         """Lets the process write where it is; not before it has answered or said something, by when it knows how."""
