@@ -76,7 +76,7 @@ class _Side:
 
     def __init__(self, group: Tensor, other: Tensor, value: Tensor, n: int, n_others: int) -> None:
         self._rows = SparseRows.of(group, other, n)
-        self._group, self._value, self._n_others = group[self._rows.order], value[self._rows.order], n_others
+        self._value, self._n_others = value[self._rows.order], n_others
 
     def half_step(self, method: IALS, w: float, u: Tensor, v: Tensor) -> Tensor:
         """u after a few conjugate gradients towards the minimum, given v."""

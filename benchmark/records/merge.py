@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError, UsageError
 from benchmark.files import checked_folder, write_atomic
 from benchmark.records.schema import CellRecord
 from benchmark.records.speed import SpeedRecord, SpeedStore
-from benchmark.records.store import CellStore
+from benchmark.records.store import CellStore, label
 
 SHOWN = 3  # differences of one conflict that are written out
 HASH_SHOWN = 12  # characters of a hash
@@ -185,6 +185,5 @@ def _sum(kept: dict[Path, _Found], places: dict[Path, list[_Found]], sources: Se
 
 
 def _label(record: CellRecord | SpeedRecord) -> str:
-    board, dataset, method, seed_index = record.key
-    name = f"{board}/{dataset}/{method}/seed-{seed_index}"
+    name = label(record.key)
     return name if isinstance(record, CellRecord) else f"{name}, speed on machine {record.machine_id[:HASH_SHOWN]}"

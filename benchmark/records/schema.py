@@ -16,6 +16,7 @@ from benchmark.errors import BenchmarkError
 
 SCHEMA_VERSION = 2  # of cell records; those of version 1 held the facts of their run
 Status = Literal["ok", "failed", "unsupported"]
+Fact = str | int | float  # of a machine
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -96,7 +97,7 @@ class RunFacts(Frozen):
     evaluate_seconds: float = Field(default=0.0, ge=0)
     training_seconds: float = Field(default=0.0, ge=0)  # in every fit of the cell, without its validations
     asking_seconds: float = Field(default=0.0, ge=0)  # in adapt and score, for validation and test
-    machine: dict[str, str | int | float] = Field(default_factory=dict)
+    machine: dict[str, Fact] = Field(default_factory=dict)
     traceback: str = ""  # of a failed cell; it names paths of the machine
 
 

@@ -16,10 +16,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from benchmark.files import write_atomic
-from benchmark.records.schema import Frozen, Identity, Sha256, refuse_future
+from benchmark.records.schema import Fact, Frozen, Identity, Sha256, refuse_future
 from benchmark.records.store import CellStore, Key
 
-Fact = str | int | float
 SCHEMA_VERSION = 1
 
 

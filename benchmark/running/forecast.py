@@ -17,6 +17,7 @@ from benchmark.reporting.power import DIFFERENCE, Floats, paired_sd, tasks_to_se
 from benchmark.reporting.tables import REFERENCES
 from benchmark.running.costs import Cost, Past, Source, wall_seconds
 from benchmark.running.plan import Cell
+from benchmark.running.progress import duration
 from benchmark.running.session import Request, n_workers, planned
 
 HEADS = ("board", "data set", "cells", "done", "to run", "CPU time", "tasks", "of seeds", "sd", "tasks wanted", "seeds wanted")
@@ -120,14 +121,6 @@ def _time(costs: Sequence[Cost]) -> str:
     if costs and not known:
         return "?"
     return duration(sum(known)) + (" + ?" if len(known) < len(costs) else "")
-
-
-def duration(seconds: float) -> str:
-    """`2 h 5 min`, `3 min 5 s`, `4.2 s`, `0 s`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _totals(n_cells: int, costs: Sequence[Cost], workers: int) -> list[str]:

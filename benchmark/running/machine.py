@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmark.evaluation import nvml
+from benchmark.records.schema import Fact
 
-Fact = str | int | float
 THREADS = 1  # more threads sum in another order: one for every cell keeps numbers the same everywhere
 OTHERS_CORES = 0.2  # busy with other work than ours, on average
 SPREAD = 0.25  # of the reference: the middle half of its repeats over their median
@@ -71,12 +71,14 @@ def condition(device: str) -> dict[str, Fact]:
     return found
 
 
-def shared_gpu(before: Mapping[str, Fact]) -> str:
+def shared_gpu(found: Mapping[str, Fact]) -> str:
     """Who else seems to use the GPU, as a phrase; empty where nobody does, or no GPU was asked for."""
-    held, busy = float(before.get("gpu_others_bytes", 0)), float(before.get("gpu_busy_percent", 0))
-    said = [f"held {held / 2**30:.1f} GiB of it"] * (held > OTHERS_BYTES) + [f"kept it busy for {busy:.0f}% of the time"] * (
-        busy > OTHERS_PERCENT
-    )
+    held, busy = float(found.get("gpu_others_bytes", 0)), float(found.get("gpu_busy_percent", 0))
+    said = []
+    if held > OTHERS_BYTES:
+        said.append(f"held {held / 2**30:.1f} GiB of it")
+    if busy > OTHERS_PERCENT:
+        said.append(f"kept it busy for {busy:.0f}% of the time")
     return f"another process used the GPU: it {' and '.join(said)}" if said else ""
 
 

@@ -152,7 +152,7 @@ class Table(Progress):
     def _lines(self, room: int) -> list[str]:
         now = time.monotonic()
         rate = 60 * len(self.ended) / max(now - self._started, 1e-9)
-        rows = {row: f"{label(key)}  {_duration(now - since)}" for key, (row, since) in self._running.items()}
+        rows = {row: f"{label(key)}  {duration(now - since)}" for key, (row, since) in self._running.items()}
         shown = [f"{row + 1:>3}  {rows.get(row, 'idle')}" for row in range(min(self._workers, len(self._todo) + len(self.ended)))]
         if len(shown) >= room:  # the sums and as many rows as fit
             shown = [*shown[: max(0, room - 2)], f"     and {len(shown) - max(0, room - 2)} more workers"]
@@ -206,6 +206,9 @@ def _unusual(outcome: Outcome) -> str | None:
     return outcome.reason if outcome.status == "said" else None
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+def duration(seconds: float) -> str:
+    """`2 h 5 min`, `3 min 5 s`, `4.2 s`, `0 s`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s" if seconds else "0 s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -138,7 +138,11 @@ Measured = tuple[CellRecord, pa.Table | None, RunFacts]
 def _measure(cell: Cell, one: Identity, made: Split) -> Measured:
     spent = TimeSpent(one.device)
     with reductions() as notes:
-        record, rows, facts = _fit_and_ask(cell, one, made, spent)
+        found = attempted(lambda: _fit_and_ask(cell, one, made, spent))
+    if isinstance(found, Fault):
+        failed = record_of(one, made, status="failed", reason=found.reason)
+        found = failed, None, RunFacts(traceback=found.traceback)
+    record, rows, facts = found
     record = record.model_copy(update={"tuning": cell.entry.tuning, "notes": tuple(dict.fromkeys(notes))})
     seconds = {"training_seconds": round(spent.training, 3), "asking_seconds": round(spent.asking, 3)}
     return record, rows, facts.model_copy(update={**seconds, "machine": machine(one.device)})
@@ -162,42 +166,57 @@ def reductions() -> Iterator[list[str]]:
         yield notes
 
 
-def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> Measured:
-    started = time.perf_counter()
-    fitted = started
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a method's cell failed: one sentence, and where."""
+
+    reason: str
+    traceback: str
+
+
+def attempted(work: Callable[[], Found]) -> Found | Fault:
+    """What `work` gives, or the fault of the method in it. A BenchmarkError that is none of the method's is raised on."""
     try:
-        if cell.is_reference:
-            found = _with_frozen(made, lambda part: reference(cell.entry.name, part.board, part.world, part.test))
-            return record_of(one, made, found), rows_of(found), _facts(started, fitted, time.perf_counter())
-        method = methods.build(cell.entry)
-        reason = method.unsupported(made.world.clone())
-        if reason is not None:
-            return record_of(one, made, status="unsupported", reason=reason), None, RunFacts()
-        # A copy: what a method writes into its world may reach neither the harness nor the next method.
-        with spent.fitting():
-            learner = method.fit(made.world.clone(), one.seed, spent.validating(validator(made)))
-        fitted = time.perf_counter()
-        reset_process(one.device)
-        found = evaluate(spent.asked(learner), made.board, made.world, made.test)
-        evaluated = time.perf_counter()
-
-        def again(part: Split) -> Evaluation:
-            if part is made:
-                return found
-            with spent.fitting():
-                frozen = method.fit(part.world.clone(), one.seed, spent.validating(validator(part)))
-            reset_process(one.device)
-            return evaluate(spent.asked(frozen), part.board, part.world, part.test)
-
-        whole = _with_frozen(made, again)
-        return record_of(one, made, whole, learner.parameters()), rows_of(whole), _facts(started, fitted, evaluated)
+        return work()
     except MethodError as error:
-        reason, trace = str(error), traceback.format_exc()
+        return Fault(str(error), traceback.format_exc())
     except BenchmarkError:
         raise
     except (Exception, SystemExit) as error:
-        reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
-    return record_of(one, made, status="failed", reason=reason), None, RunFacts(traceback=trace)
+        return Fault(f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
+
+
+def _fit_and_ask(cell: Cell, one: Identity, made: Split, spent: TimeSpent) -> Measured:
+    started = time.perf_counter()
+    fitted = started
+    if cell.is_reference:
+        found = _with_frozen(made, lambda part: reference(cell.entry.name, part.board, part.world, part.test))
+        return record_of(one, made, found), rows_of(found), _facts(started, fitted, time.perf_counter())
+    method = methods.build(cell.entry)
+    reason = method.unsupported(made.world.clone())
+    if reason is not None:
+        return record_of(one, made, status="unsupported", reason=reason), None, RunFacts()
+    # A copy: what a method writes into its world may reach neither the harness nor the next method.
+    with spent.fitting():
+        learner = method.fit(made.world.clone(), one.seed, spent.validating(validator(made)))
+    fitted = time.perf_counter()
+    reset_process(one.device)
+    found = evaluate(spent.asked(learner), made.board, made.world, made.test)
+    evaluated = time.perf_counter()
+
+    def again(part: Split) -> Evaluation:
+        if part is made:
+            return found
+        with spent.fitting():
+            frozen = method.fit(part.world.clone(), one.seed, spent.validating(validator(part)))
+        reset_process(one.device)
+        return evaluate(spent.asked(frozen), part.board, part.world, part.test)
+
+    whole = _with_frozen(made, again)
+    return record_of(one, made, whole, learner.parameters()), rows_of(whole), _facts(started, fitted, evaluated)
 
 
 def _facts(started: float, fitted: float, evaluated: float) -> RunFacts:

@@ -27,7 +27,7 @@ from benchmark.running.executors.local import Local
 from benchmark.running.executors.outcome import Act, Executor, Outcome
 from benchmark.running.machine import machine
 from benchmark.running.plan import Cell, Plan
-from benchmark.running.progress import Style, progress, tell
+from benchmark.running.progress import Style, duration, progress, tell
 from benchmark.running.run import split
 from benchmark.running.speed import chosen, is_done
 
@@ -169,8 +169,7 @@ def _time(ended: list[Outcome], beside: float) -> str:
     parts = {"training": sum(one.training_seconds for one in ended), "adapting and scoring": sum(one.asking_seconds for one in ended)}
     parts["harness"] = max(0.0, whole - sum(parts.values()))
     shares = ", ".join(f"{name} {seconds / max(whole, 1e-9):.0%}" for name, seconds in parts.items())
-    minutes, seconds = divmod(round(whole), 60)
-    return f"time: {shares} of {minutes} min {seconds} s in cells; {beside:.0f} s before and after them"
+    return f"time: {shares} of {duration(whole)} in cells; {duration(beside)} before and after them"
 
 
 def planned(request: Request) -> Plan:

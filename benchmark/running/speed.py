@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.contract import Learner
-from benchmark.errors import BenchmarkError, MethodError
+from benchmark.errors import BenchmarkError
 from benchmark.evaluation import speed
 from benchmark.evaluation.agreement import agreement
 from benchmark.evaluation.clock import Memory, clock_of
@@ -30,7 +29,7 @@ from benchmark.records.store import CellStore
 from benchmark.running import environment, methods
 from benchmark.running.machine import condition, machine, noise, shared_gpu
 from benchmark.running.plan import Cell
-from benchmark.running.run import reductions, reset_process, seed_everything, split
+from benchmark.running.run import Fault, attempted, reductions, reset_process, seed_everything, split
 from benchmark.running.time_spent import TimeSpent
 
 REFERENCES = ("bias", "random")  # the first that runs in the world: a method that takes turns with each that is measured
@@ -77,17 +76,11 @@ def run_speed_cell(cell: Cell, root: Path) -> SpeedRecord:
         facts: dict[str, Any] = {"identity": one, "machine": where, "machine_id": name, "versions": environment.versions()}
         facts["timing_sha256"] = environment.timing_sha256()
         seed_everything(one.seed)
-        try:
-            with reductions() as notes:
-                measured = _measured(cell, made, CellStore(root))
-            return store.write(SpeedRecord(status="ok", notes=(*dict.fromkeys(notes), *measured.pop("notes")), **facts, **measured))
-        except MethodError as error:
-            reason, trace = str(error), traceback.format_exc()
-        except BenchmarkError:
-            raise
-        except (Exception, SystemExit) as error:
-            reason, trace = f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()
-        return store.write(SpeedRecord(status="failed", reason=reason, traceback=trace, **facts))
+        with reductions() as notes:
+            measured = attempted(lambda: _measured(cell, made, CellStore(root)))
+        if isinstance(measured, Fault):
+            return store.write(SpeedRecord(status="failed", reason=measured.reason, traceback=measured.traceback, **facts))
+        return store.write(SpeedRecord(status="ok", notes=(*dict.fromkeys(notes), *measured.pop("notes")), **facts, **measured))
 
 
 def _measured(cell: Cell, made: Split, cells: CellStore) -> dict[str, Any]:

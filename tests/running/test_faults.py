@@ -28,11 +28,6 @@ from tests.running.test_run import HOSTILE, ROOT, _cells, _command, _environment
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def cells() -> list[Cell]:
     """chance, oracle, bias, random."""
     return plan.make(["user-rating"], ["ml-latest-small"], plan.known_methods(["bias", "random"], []), 1, "cpu", None).cells

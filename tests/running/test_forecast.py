@@ -14,7 +14,8 @@ from benchmark.records.schema import RunFacts
 from benchmark.records.store import CellStore
 from benchmark.reporting.power import paired_sd, tasks_to_see
 from benchmark.running.costs import Cost, Past, wall_seconds
-from benchmark.running.forecast import Power, duration
+from benchmark.running.forecast import Power
+from benchmark.running.progress import duration
 
 CHOSEN = ["--board", "user-rating", "--dataset", "ml-latest-small", "--seeds", "2"]
 THREE = [part for name in ("bias", "item_mean", "user_mean") for part in ("--method", name)]

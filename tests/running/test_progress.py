@@ -21,11 +21,6 @@ from tests.running.test_run import HOSTILE, _methods, _run
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def cells() -> list[Cell]:
     """chance, oracle, bias, random; two seeds."""
     return plan.make(["user-rating"], ["ml-latest-small"], plan.known_methods(["bias", "random"], []), 2, "cpu", None).cells
@@ -98,7 +93,7 @@ def test_a_terminal_gets_a_row_a_worker(cells, monkeypatch):
     assert _screen(stream.getvalue()) == [
         "4 cells: 0 done before, 4 to run",
         "1/4 cells, 1 failed, 0.5 a minute, about 1 s left",
-        f"  1  {names[0]}  2 min 00 s",
+        f"  1  {names[0]}  2 min 0 s",
         f"  2  {names[2]}  0 s",
     ]
     shown.show(Outcome(cells[0], "again", "its worker was killed by SIGKILL"))

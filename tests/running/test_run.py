@@ -27,11 +27,6 @@ HOSTILE = "tests.hostile.methods"
 FAST = ("--board", "user-ranking", "--board", "user-rating", "--dataset", "ml-latest-small")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def _command(out: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmark", "run", *FAST, "--no-speed", "--out", str(out), *arguments]
 
